@@ -1,0 +1,1 @@
+"""Clustering: pure functions on arrays, and the stages that use them."""

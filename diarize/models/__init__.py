@@ -1,0 +1,1 @@
+"""The networks: the only inference code that imports torch."""

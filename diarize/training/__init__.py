@@ -1,0 +1,1 @@
+"""Making, augmenting and measuring training data; not needed to diarize."""
