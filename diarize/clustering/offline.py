@@ -1,0 +1,150 @@
+"""Offline clustering as a stage: it listens to the end, then says who talks in every window."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diarize.clustering.agglomerative import Embeddings, Labels, agglomerative, by_first_appearance, centroids
+from diarize.clustering.viterbi import viterbi
+from diarize.stage import Stage
+from diarize.types import SAMPLE_RATE, EmbeddingWindow, SpeakerWindow
+
+log = logging.getLogger(__name__)
+
+ALGORITHMS = ("agglomerative",)
+
+
+@dataclass(frozen=True)
+class ClusteringConfig:
+    """How windows are grouped into speakers.
+
+    name: the algorithm, one of `ALGORITHMS`.
+    threshold: cosine distance in 0..2 at which two groups of windows are still one speaker; higher finds fewer
+        speakers.
+    smallest: windows; a smaller cluster is no speaker and goes to the nearest one.
+    single: cosine similarity in -1..1; a recording whose windows are that alike (`one_speaker`) has one speaker.
+    switch_penalty: in cosine; the price of a change of speaker from one window to the next.  0 switches smoothing off.
+    num_speakers, min_speakers, max_speakers: what is known of the number of speakers.
+    limit: windows that enter the quadratic clustering; of longer recordings so many are taken, evenly spaced, and the
+        others join the nearest speaker.
+    """
+
+    name: str = "agglomerative"
+    threshold: float = 0.80
+    smallest: int = 6
+    single: float = 1.0
+    switch_penalty: float = 0.2
+    num_speakers: int | None = None
+    min_speakers: int | None = None
+    max_speakers: int | None = None
+    limit: int = 8000
+
+    def __post_init__(self) -> None:
+        if self.name not in ALGORITHMS:
+            raise ValueError(f"unknown clustering {self.name!r}: choose one of {', '.join(ALGORITHMS)}")
+        if not 0 <= self.threshold <= 2:
+            raise ValueError(f"clustering.threshold is {self.threshold}: a cosine distance lies between 0 and 2")
+        if not -1 <= self.single <= 1:
+            raise ValueError(f"clustering.single is {self.single}: a cosine similarity lies between -1 and 1")
+        if not 0 <= self.switch_penalty <= 10:
+            raise ValueError(f"clustering.switch_penalty is {self.switch_penalty}: it must be between 0 and 10")
+        for name, least in (("smallest", 1), ("limit", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"clustering.{name} is {getattr(self, name)}: it must be at least {least}")
+        for name in ("num_speakers", "min_speakers", "max_speakers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"clustering.{name} is {value}: there must be at least 1 speaker")
+        low, high = self.speakers
+        if high is not None and low > high:
+            raise ValueError(
+                f"at least {low} and at most {high} speakers is impossible: "
+                "min_speakers, num_speakers and max_speakers must not contradict each other"
+            )
+
+    @property
+    def speakers(self) -> tuple[int, int | None]:
+        """The least and the greatest number of speakers allowed; None when there is no upper bound."""
+        low = max(self.num_speakers or 1, self.min_speakers or 1)
+        bounds = [bound for bound in (self.num_speakers, self.max_speakers) if bound is not None]
+        return low, min(bounds, default=None)
+
+
+@dataclass
+class OfflineClusteringState:
+    """The windows heard so far."""
+
+    windows: list[EmbeddingWindow] = field(default_factory=list)
+
+
+class OfflineClustering(Stage[EmbeddingWindow, SpeakerWindow]):
+    """Keeps every window, and says all labels at the end."""
+
+    state: OfflineClusteringState
+
+    def __init__(self, config: ClusteringConfig) -> None:
+        self.config = config
+        self.state = OfflineClusteringState()
+
+    def push(self, item: EmbeddingWindow, /) -> list[SpeakerWindow]:
+        self.state.windows.append(item)
+        return []
+
+    def flush(self) -> list[SpeakerWindow]:
+        windows = sorted(self.state.windows, key=lambda window: (window.start, window.end))
+        if not windows:
+            return []
+        embeddings = np.stack([window.embedding for window in windows])
+        labels, confidence = cluster(embeddings, _gaps(windows), self.config)
+        return [
+            SpeakerWindow(window.start, window.end, window.speech, window.group, int(label), float(sure))
+            for window, label, sure in zip(windows, labels, confidence, strict=True)
+        ]
+
+
+def cluster(
+    embeddings: Embeddings, gaps: NDArray[np.float64], config: ClusteringConfig
+) -> tuple[Labels, NDArray[np.float32]]:
+    """Who talks in each window, and how sure that is.
+
+    embeddings: shape (n, dimensions), unit norm, in order of time; n at least 1.
+    gaps: seconds of silence between one window and the next, shape (n - 1,).
+    Returns labels, shape (n,), numbered by first appearance, and confidences in 0..1, shape (n,).
+    """
+    low, high = config.speakers
+    if low > len(embeddings):
+        log.warning("%d speakers wanted, but the speech fills only %d windows", low, len(embeddings))
+    sample = np.unique(np.linspace(0, len(embeddings) - 1, config.limit).round().astype(int))
+    labels = agglomerative(embeddings[sample], config.threshold, smallest=config.smallest, minimum=low, maximum=high)
+    scores = embeddings @ centroids(embeddings[sample], labels).T
+    labels = viterbi(scores, config.switch_penalty * np.exp(-gaps)) if config.switch_penalty else scores.argmax(axis=1)
+    return by_first_appearance(labels), confidences(scores, labels)
+
+
+def confidences(scores: NDArray[np.float32], labels: Labels) -> NDArray[np.float32]:
+    """How much nearer each window is to its speaker than to the next one: the simplified silhouette, cut off at 0.
+
+    scores: cosine similarities, shape (n, speakers).
+    Returns values in 0..1, shape (n,); 1 where there is one speaker only, with whom nobody can be mixed up.
+    """
+    n, speakers = scores.shape
+    if speakers == 1:
+        return np.ones(n, dtype=np.float32)
+    distance = 1 - scores
+    own = distance[np.arange(n), labels]
+    others = distance.copy()
+    others[np.arange(n), labels] = np.inf
+    nearest = others.min(axis=1)
+    margin: NDArray[np.float32] = (nearest - own) / np.maximum(np.maximum(nearest, own), 1e-6)
+    return margin.clip(0, 1).astype(np.float32)
+
+
+def _gaps(windows: list[EmbeddingWindow]) -> NDArray[np.float64]:
+    """Seconds of silence between one window and the next, 0 where they overlap."""
+    ends = np.array([window.end for window in windows[:-1]], dtype=np.float64)
+    starts = np.array([window.start for window in windows[1:]], dtype=np.float64)
+    return np.maximum(0.0, starts - ends) / SAMPLE_RATE

@@ -1,0 +1,151 @@
+"""A recording's turns as text, as a pyannote Annotation, and safely on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diarize.rttm import Turn, format_rttm, milliseconds, newest, talk_time, turns_from
+from diarize.types import TurnUpdate, seconds
+
+if TYPE_CHECKING:
+    from pyannote.core import Annotation
+
+JSON_VERSION = 1
+"""Of the JSON: a field that is added leaves it, a field that goes or changes its meaning raises it."""
+
+
+@dataclass(frozen=True)
+class Diarization:
+    """Who spoke when in one recording: what every format is made from.
+
+    uri: the recording's name.
+    duration: of the recording, in samples.
+    updates: of the turns; the newest of each id holds.
+    settings: what the turns were made with; whatever JSON can hold, anything else is given as its text.
+    """
+
+    uri: str
+    duration: int
+    updates: tuple[TurnUpdate, ...]
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+
+def as_rttm(result: Diarization) -> str:
+    """RTTM (see `diarize.rttm`)."""
+    return format_rttm(turns_from(result.updates), result.uri)
+
+
+def as_json(result: Diarization) -> str:
+    """JSON: the turns with their labels, names and confidence, each speaker's talk time, and the settings.
+
+    Times are seconds with at most three decimals.  Strict JSON: a number that is not finite raises ValueError.
+    """
+    turns = newest(result.updates)
+    content = {
+        "version": JSON_VERSION,
+        "uri": result.uri,
+        "duration": _seconds(result.duration),
+        "speakers": _speakers(turns),
+        "turns": [_turn(update) for update in turns],
+        "settings": dict(result.settings),
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    # surrogates, from file names that are not UTF-8, can be in a file only as an escape
+    return re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+
+
+FORMATS: dict[str, Callable[[Diarization], str]] = {"rttm": as_rttm, "json": as_json}
+"""How to write a diarization, by the format's name, which is also the file's suffix."""
+
+
+def _turn(update: TurnUpdate) -> dict[str, object]:
+    identity = update.identity
+    runner_up = identity.runner_up if identity else None
+    return {
+        "start": _seconds(update.start),
+        "end": _seconds(update.end),
+        "speaker": update.speaker,
+        "identity": identity
+        and {
+            "name": identity.name,
+            "score": round(identity.score, 3),
+            "runner_up": runner_up and {"name": runner_up[0], "score": round(runner_up[1], 3)},
+            "reason": identity.reason,
+        },
+        "confidence": round(update.confidence, 3),
+    }
+
+
+def _speakers(turns: list[TurnUpdate]) -> list[dict[str, object]]:
+    names = {update.speaker: update.identity.name for update in turns if update.identity}
+    heard = talk_time(Turn(update.start, update.end, update.speaker or "") for update in turns)
+    return [
+        {"speaker": speaker, "identity": names.get(speaker), "seconds": _seconds(heard[speaker])} for speaker in heard
+    ]
+
+
+def _seconds(position: int) -> float:
+    return milliseconds(position) / 1000
+
+
+def to_annotation(turns: Iterable[Turn], uri: str) -> Annotation:
+    """The turns as pyannote's Annotation, in seconds."""
+    from pyannote.core import Annotation, Segment  # slow to import, and not every use needs it
+
+    annotation = Annotation(uri=uri)
+    for track, turn in enumerate(sorted(turns)):
+        annotation[Segment(seconds(turn.start), seconds(turn.end)), track] = turn.speaker
+    return annotation
+
+
+def write_atomically(path: str | PathLike[str], content: str | bytes) -> None:
+    """Write a file whole or not at all: beside it first, then in its place by renaming.
+
+    Text is written in UTF-8.  A file that is replaced keeps its permissions, a link keeps pointing to the
+    file, and what is no file (a pipe, `/dev/stdout`) is written to as it is.
+
+    Raises OSError that names `path`; what stood there before is then untouched.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        mode = _mode(path)
+        if mode is None or stat.S_ISREG(mode):
+            _replace(Path(path).resolve(), data, mode)
+        else:
+            Path(path).write_bytes(data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+def _mode(path: str | PathLike[str]) -> int | None:
+    try:
+        return Path(path).stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _replace(target: Path, data: bytes, mode: int | None) -> None:
+    # a name of its own length: the target's may already be as long as names can be
+    beside = target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with beside.open("xb") as file:  # unlike tempfile's, with the permissions that the umask gives
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            beside.chmod(stat.S_IMODE(mode))
+        beside.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink()
+        raise

@@ -1,0 +1,154 @@
+"""The architecture on one screen: the settings, the chains, and the loop that drives a file through them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diarize.clustering.offline import ClusteringConfig, OfflineClustering
+from diarize.config import from_mapping, merge, parse_settings
+from diarize.embedding import EmbeddingConfig, embed
+from diarize.formats import Diarization, to_annotation
+from diarize.rttm import turns_from
+from diarize.sources import Audio, Source, open_source
+from diarize.stage import Stage
+from diarize.turns import Turns, TurnsConfig
+from diarize.types import AudioChunk, EmbeddingWindow, SpeechWindow, TurnUpdate, seconds
+from diarize.vad import VadConfig, VoiceActivityDetection
+from diarize.windows import SlidingWindows, WindowsConfig
+
+if TYPE_CHECKING:
+    from pyannote.core import Annotation
+
+Progress = Callable[[float, float | None], object]
+"""Called with the seconds done and, where known, the seconds in all.  What it raises ends the run and goes up."""
+
+Embed = Callable[[Sequence[SpeechWindow]], list[EmbeddingWindow]]
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """All settings of a diarization.  Defaults live in the parts; a recipe states only what differs."""
+
+    vad: VadConfig = field(default_factory=VadConfig)
+    windows: WindowsConfig = field(default_factory=WindowsConfig)
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
+    turns: TurnsConfig = field(default_factory=TurnsConfig)
+
+
+def recipes() -> Path:
+    """The folder of the shipped recipes: in the package once installed, beside it in the repository."""
+    shipped = Path(str(files("diarize"))) / "pipelines"
+    return shipped if shipped.is_dir() else shipped.parents[1] / "pipelines"
+
+
+def load_config(recipe: str | Path | None = None, settings: Sequence[str] = ()) -> PipelineConfig:
+    """The settings of a recipe (the name of a shipped one, or a path), changed by `settings` ("vad.onset=0.6").
+
+    Raises ValueError for an unknown recipe, a file that is not TOML, an unknown key or a value that cannot be.
+    """
+    values: dict[str, Any] = {}
+    if recipe is not None:
+        named = recipes() / f"{recipe}.toml"
+        path = named if named.is_file() else Path(recipe)
+        if not path.is_file():
+            known = ", ".join(sorted(file.stem for file in recipes().glob("*.toml")))
+            raise ValueError(f"no recipe {str(recipe)!r}: give the path of a TOML file or one of {known}")
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"recipe {path} is not TOML: {error}") from error
+    return from_mapping(PipelineConfig, merge(values, parse_settings(settings)))
+
+
+class SpeakerDiarization:
+    """Who spoke when: call it with a recording, any number of times.
+
+    >>> diarization = SpeakerDiarization()
+    >>> annotation = diarization("meeting.wav")  # doctest: +SKIP
+
+    Raises ValueError for a model that is not there or a device that is not available.
+    """
+
+    def __init__(self, config: PipelineConfig | None = None) -> None:
+        from diarize.models.encoder import SpeakerEncoder  # torch is loaded when a pipeline is made, not before
+
+        self.config = config or PipelineConfig()
+        self.encoder = SpeakerEncoder.from_pretrained(
+            self.config.embedding.model, compute=self.config.embedding.compute
+        )
+
+    def front(self) -> Stage[AudioChunk, SpeechWindow]:
+        """A new stream's first half: audio to windows of speech."""
+        return VoiceActivityDetection(self.config.vad) | SlidingWindows(self.config.windows)
+
+    def embed(self, windows: Sequence[SpeechWindow]) -> list[EmbeddingWindow]:
+        """The heavy step between the halves."""
+        return embed(self.encoder, windows, self.config.windows.samples, self.config.embedding.batch)
+
+    def back(self) -> Stage[EmbeddingWindow, TurnUpdate]:
+        """A new stream's second half: embeddings to turns."""
+        return OfflineClustering(self.config.clustering) | Turns(self.config.turns)
+
+    def diarize(self, audio: Audio | Source, progress: Progress | None = None) -> Diarization:
+        """Everything that is known about a recording.
+
+        Raises `diarize.audio.AudioError` for what is no readable audio.
+        """
+        source = open_source(audio)
+        heard = Heard(source, progress)
+        updates = tuple(drive(self.front(), self.embed, self.back(), heard, self.config.embedding.batch))
+        return Diarization(source.uri, heard.samples, updates, asdict(self.config))
+
+    def __call__(self, audio: Audio | Source, progress: Progress | None = None) -> Annotation:
+        """The turns as pyannote's Annotation; see `diarize`."""
+        result = self.diarize(audio, progress)
+        return to_annotation(turns_from(result.updates), result.uri)
+
+
+def drive(
+    front: Stage[AudioChunk, SpeechWindow],
+    embed: Embed,
+    back: Stage[EmbeddingWindow, TurnUpdate],
+    chunks: Iterable[AudioChunk],
+    batch: int,
+) -> Iterator[TurnUpdate]:
+    """Run a stream through the chains.
+
+    batch: windows are embedded so many at a time, since a batch that is not full costs as much; only the embeddings
+        are kept, so memory hardly grows with the audio.
+    """
+
+    def through(windows: Sequence[SpeechWindow]) -> Iterator[TurnUpdate]:
+        for window in embed(windows):
+            yield from back.push(window)
+
+    waiting: list[SpeechWindow] = []
+    for chunk in chunks:
+        waiting += front.push(chunk)
+        while len(waiting) >= batch:
+            yield from through(waiting[:batch])
+            del waiting[:batch]
+    yield from through(waiting + front.flush())
+    yield from back.flush()
+
+
+class Heard:
+    """The chunks of a source, counted as they pass, with the progress told."""
+
+    def __init__(self, source: Source, progress: Progress | None) -> None:
+        self.source = source
+        self.progress = progress
+        self.samples = 0
+
+    def __iter__(self) -> Iterator[AudioChunk]:
+        for chunk in self.source.chunks():
+            yield chunk
+            self.samples = chunk.position + len(chunk.samples)
+            if self.progress is not None:
+                self.progress(seconds(self.samples), self.source.seconds)

@@ -1,0 +1,143 @@
+"""Where audio comes from: a file, an array, raw PCM on a stream; each a generator of 16 kHz mono chunks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diarize.audio import (
+    AudioError,
+    Block,
+    Resampler,
+    check_layout,
+    decode_pcm,
+    frame_bytes,
+    mixdown,
+    to_float,
+)
+from diarize.decoding import open_audio
+from diarize.types import SAMPLE_RATE, AudioChunk, Samples
+
+Audio = str | PathLike[str] | NDArray[Any] | tuple[Any, int]
+"""A path; an array at 16 kHz, shape (samples,) or (channels, samples); or such an array or tensor of any rate with
+its sample rate in Hz, as `torchaudio.load` returns them.  Integers are scaled to -1..1."""
+
+_LOUDEST = 1e10
+"""Beyond it, samples are no numbers: float files at the scale of 32-bit integers stay below."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something to listen to.
+
+    uri: the name of the recording.
+    seconds: its length, or None when it is not known beforehand; for some file formats an estimate.
+    chunks: starts from the beginning; of a stream, from where it is.
+    """
+
+    uri: str
+    seconds: float | None
+    chunks: Callable[[], Iterator[AudioChunk]]
+
+
+def open_source(audio: Audio | Source, *, uri: str | None = None) -> Source:
+    """A file or an array as a source; what is one already stays as it is.
+
+    uri: the name of the recording; without it, the path's stem or "audio".
+    Raises `AudioError`, now or while its chunks are read, where there is no audio to be had.
+    """
+    if isinstance(audio, Source):
+        return audio if uri is None else replace(audio, uri=uri)
+    if isinstance(audio, str | PathLike):
+        file = open_audio(audio)
+        name = Path(audio).stem if uri is None else uri
+        return Source(name, file.seconds, lambda: _chunks(file.blocks(), file.sample_rate, str(audio)))
+    name = "audio" if uri is None else uri
+    waveform, rate = audio if isinstance(audio, tuple) and len(audio) == 2 else (audio, SAMPLE_RATE)
+    array = _array(waveform, name)
+    check_layout(rate, len(array), name)
+    to_float(array[:, :0])  # refuses what is neither integers nor floats
+    return Source(name, array.shape[1] / rate, lambda: _chunks(_array_blocks(array, int(rate)), rate, name))
+
+
+def raw_source(stream: BinaryIO, sample_rate: int, channels: int, encoding: str, *, uri: str = "audio") -> Source:
+    """Raw PCM, channels interleaved, read from a stream a tenth of a second at a time.
+
+    Raises `AudioError` for a rate (Hz), a number of channels or an encoding that cannot be.
+    """
+    check_layout(sample_rate, channels, uri)
+    frame_bytes(encoding, channels)  # refuses an unknown encoding
+    frames = sample_rate // 10
+    return Source(uri, None, lambda: _chunks(_pcm_blocks(stream, frames, channels, encoding, uri), sample_rate, uri))
+
+
+def read(audio: Audio | Source) -> Samples:
+    """All of a short recording at once, at 16 kHz mono: shape (samples,)."""
+    chunks = [chunk.samples for chunk in open_source(audio).chunks()]
+    return np.concatenate([np.zeros(0, np.float32), *chunks])
+
+
+def _chunks(blocks: Iterable[Block], sample_rate: float, name: str) -> Iterator[AudioChunk]:
+    position = 0
+    for samples in _resampled((mixdown(block) for block in _mended(blocks, name)), sample_rate):
+        if len(samples):
+            yield AudioChunk(position, samples)
+            position += len(samples)
+
+
+def _mended(blocks: Iterable[Block], name: str) -> Iterator[Block]:
+    """The blocks, with silence in place of what is no number."""
+    warned = False
+    for block in blocks:
+        sound = np.abs(block) < _LOUDEST  # false for NaN
+        if not warned and not sound.all():
+            log.warning("%s: has samples that are no numbers (NaN, infinite); they are taken as silence", name)
+            warned = True
+        yield np.where(sound, block, np.float32(0))
+
+
+def _resampled(pieces: Iterable[Samples], sample_rate: float) -> Iterator[Samples]:
+    resampler = Resampler(sample_rate)
+    for piece in pieces:
+        yield resampler.push(piece)
+    yield resampler.flush()
+
+
+def _array(waveform: Any, name: str) -> NDArray[Any]:
+    """A waveform as an array (channels, samples)."""
+    if hasattr(waveform, "detach"):  # a torch tensor, on whatever device
+        waveform = waveform.detach().cpu().numpy()
+    if not isinstance(waveform, np.ndarray):
+        kind = type(waveform).__name__
+        raise AudioError(f"{name}: {kind} is no audio; give a path, an array, or (array, sample rate)")
+    if waveform.ndim not in (1, 2):
+        raise AudioError(f"{name}: shape {waveform.shape} is no audio; give (samples,) or (channels, samples)")
+    return np.atleast_2d(waveform)
+
+
+def _array_blocks(array: NDArray[Any], size: int) -> Iterator[Block]:
+    for start in range(0, array.shape[1], size):
+        yield to_float(array[:, start : start + size]).T
+
+
+def _pcm_blocks(stream: BinaryIO, frames: int, channels: int, encoding: str, name: str) -> Iterator[Block]:
+    frame = frame_bytes(encoding, channels)
+    carry = b""  # a pipe may deliver part of a frame
+    while data := stream.read(frames * frame):
+        data = carry + data
+        whole = len(data) - len(data) % frame
+        data, carry = data[:whole], data[whole:]
+        yield decode_pcm(data, encoding, channels)
+    if carry:
+        log.warning(
+            "%s: ends %d bytes into a frame; is it really %s, channels %d?", name, len(carry), encoding, channels
+        )

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from diarize.formats import FORMATS, Diarization, to_annotation, write_atomically
+from diarize.rttm import Turn, read_rttm
+from diarize.types import SAMPLE_RATE, Identity, TurnUpdate
+
+ANA = Identity("Ana María", 0.71234, ("Bob", 0.3), "0.41 above the next")
+MEETING = Diarization(
+    uri="my meeting",
+    duration=10 * SAMPLE_RATE,
+    updates=(
+        TurnUpdate(0, 0, 16_000, "SPEAKER_00", None, 0.5, final=False),
+        TurnUpdate(1, 32_000, 48_008, "SPEAKER_01", ANA, 0.87654, final=True),
+        TurnUpdate(0, 0, 24_000, "SPEAKER_00", None, 1.0, final=True),
+        TurnUpdate(2, 40_000, 64_000, "SPEAKER_01", ANA, 0.25, final=True),
+        TurnUpdate(3, 70_000, 80_000, "SPEAKER_02", None, 0.25, final=False),
+        TurnUpdate(3, 70_000, 80_000, None, None, 0.25, final=True),
+    ),
+    settings={"num_speakers": 2, "model": Path("model.safetensors")},
+)
+SILENCE = Diarization("silence", 5 * SAMPLE_RATE, ())
+
+
+def test_json_says_it_all() -> None:
+    ana = {
+        "name": "Ana María",
+        "score": 0.712,
+        "runner_up": {"name": "Bob", "score": 0.3},
+        "reason": "0.41 above the next",
+    }
+    assert json.loads(FORMATS["json"](MEETING)) == {
+        "version": 1,
+        "uri": "my meeting",
+        "duration": 10.0,
+        "speakers": [
+            {"speaker": "SPEAKER_00", "identity": None, "seconds": 1.5},
+            {"speaker": "SPEAKER_01", "identity": "Ana María", "seconds": 2.0},
+        ],
+        "turns": [
+            {"start": 0.0, "end": 1.5, "speaker": "SPEAKER_00", "identity": None, "confidence": 1.0},
+            {"start": 2.0, "end": 3.001, "speaker": "SPEAKER_01", "identity": ana, "confidence": 0.877},
+            {"start": 2.5, "end": 4.0, "speaker": "SPEAKER_01", "identity": ana, "confidence": 0.25},
+        ],
+        "settings": {"num_speakers": 2, "model": "model.safetensors"},
+    }
+    assert "Ana María" in FORMATS["json"](MEETING)
+
+
+def test_rttm_names_enrolled_people_and_labels_the_others(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "x.rttm", FORMATS["rttm"](MEETING))
+    assert read_rttm(tmp_path / "x.rttm") == {
+        "my meeting": [
+            Turn(0, 24_000, "SPEAKER_00"),
+            Turn(32_000, 48_016, "Ana María"),  # the nearest millisecond
+            Turn(40_000, 64_000, "Ana María"),
+        ]
+    }
+
+
+def test_silence_is_valid_in_every_format() -> None:
+    assert FORMATS["rttm"](SILENCE) == ""
+    content = json.loads(FORMATS["json"](SILENCE))
+    assert (content["duration"], content["turns"], content["speakers"]) == (5.0, [], [])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_name_that_is_not_utf8_can_be_written_and_read(tmp_path: Path, name: str) -> None:
+    uri = os.fsdecode(b"caf\xe9 \xf0\x9f\x8e\x99")
+    write_atomically(tmp_path / "x", FORMATS[name](Diarization(uri, 16_000, MEETING.updates)))
+    text = (tmp_path / "x").read_text(encoding="utf-8")
+    assert (json.loads(text)["uri"] if name == "json" else next(iter(read_rttm(tmp_path / "x")))) == uri
+
+
+def test_json_is_strict() -> None:
+    broken = Diarization("x", 16_000, (TurnUpdate(0, 0, 16, "A", None, float("nan"), final=True),))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        FORMATS["json"](broken)
+
+
+def test_an_annotation_has_every_turn_and_exact_times() -> None:
+    turns = [Turn(8, 16, "b"), Turn(0, 16_001, "a"), Turn(0, 16_001, "b"), Turn(0, 16_001, "a")]
+    annotation = to_annotation(turns, "meeting")
+    assert annotation.uri == "meeting"
+    assert [(segment.start, segment.end, name) for segment, _, name in annotation.itertracks(yield_label=True)] == [
+        (0.0, 16_001 / SAMPLE_RATE, "a"),
+        (0.0, 16_001 / SAMPLE_RATE, "a"),
+        (0.0, 16_001 / SAMPLE_RATE, "b"),
+        (0.0005, 0.001, "b"),
+    ]
+    assert not to_annotation([], "silence")
+
+
+@pytest.mark.parametrize("content", ["žluťoučký\nkůň", b"\x89PNG\r\n", ""])
+def test_a_file_is_written_whole_and_alone(tmp_path: Path, content: str | bytes) -> None:
+    path = tmp_path / ("n" * 250 + ".rttm")  # as long as names can be
+    for _ in range(2):  # anew, and in place of what is there
+        write_atomically(path, content)
+        assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
+        assert list(tmp_path.iterdir()) == [path]
+
+
+def test_permissions_are_the_umask_s_and_then_the_file_s(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / "x", "new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o640
+    (tmp_path / "x").chmod(0o600)
+    write_atomically(tmp_path / "x", "newer")
+    assert (tmp_path / "x").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    link, target = tmp_path / "link", tmp_path / "folder" / "file"
+    link.symlink_to(target)
+    for content in ("to a file that is not there yet", "to one that is"):
+        write_atomically(link, content)
+        assert link.is_symlink()
+        assert target.read_text() == content
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_pipe_is_written_to_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    heard: list[bytes] = []
+    reader = threading.Thread(target=lambda: heard.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    write_atomically(pipe, "through the pipe")
+    reader.join(10)
+    assert heard == [b"through the pipe"]
+    assert pipe.is_fifo()
+
+
+def test_what_stood_there_survives_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.rttm"
+    write_atomically(path, "old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*x\.rttm'"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_that_cannot_be_written_is_named_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    places = {
+        tmp_path / "absent" / "x.rttm": FileNotFoundError,
+        tmp_path / "file" / "x.rttm": NotADirectoryError,
+        tmp_path: IsADirectoryError,
+        tmp_path / ("n" * 300): OSError,
+    }
+    for path, kind in places.items():
+        with pytest.raises(kind) as error:
+            write_atomically(path, "text")
+        assert error.value.filename == str(path)
+        assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_a_folder_without_permission_is_named() -> None:
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:  # below no private folder, for root to try it as somebody else
+        Path(folder).chmod(0o555)
+        path = Path(folder) / "x.rttm"
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            with pytest.raises(PermissionError) as error:
+                write_atomically(path, "text")
+        finally:
+            os.seteuid(user)
+            Path(folder).chmod(0o755)
+        assert str(error.value) == f"[Errno 13] Permission denied: '{path}'"
