@@ -1,10 +1,13 @@
 """The command line: `diarize file`, `diarize score`, `diarize doctor`.
 
-Exit codes: 0 done, 1 some work failed, 2 the command was not understood.  An error is one line on stderr.
+Exit codes: 0 done, 1 some work failed, 2 the command cannot be done as it was given, 130 interrupted.  An error is
+one line on stderr.  The commands import what they need when they run: `diarize doctor` must start where a package is
+broken, and `diarize --help` at once.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -12,41 +15,61 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.text import Text
 
-from diarize import __version__, jobs
-from diarize.formats import FORMATS
-from diarize.pipeline import PipelineConfig, load_config
+from diarize import __version__
+
+if TYPE_CHECKING:
+    from diarize.jobs import Outcome
 
 app = typer.Typer(
     name="diarize",
     help="Who spoke when, live and offline, by name.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
-stdout = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)  # tables need it
+stderr = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+UsageError: Any = typer.BadParameter.__mro__[1]
+"""Click's; typer imports click or, since 0.22, carries it inside."""
 
 
 def main() -> None:
     """Run the command line; what goes wrong becomes one line on stderr and an exit code."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.basicConfig(handlers=[Warnings()], level=logging.WARNING)
     try:
-        app()
-    except BrokenPipeError:  # the reader of our output has seen enough (`diarize file ... | head`)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        fail("interrupted", code=130)
-
-
-def fail(message: object, code: int) -> None:
-    """One line on stderr, and out."""
-    stderr.print(f"error: {' '.join(str(message).split())}", markup=False)
+        code = app(sys.argv[1:] or ["--help"], prog_name="diarize", standalone_mode=False)
+    except UsageError as error:
+        command = error.ctx.command_path if error.ctx else "diarize"
+        fail(f"{error.format_message().rstrip('.')}; see {command} --help", code=2)
+    except ImportError as error:
+        fail(f"{error}; diarize doctor says what is missing", code=1)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
     sys.exit(code)
+
+
+def say(message: str) -> None:
+    """One line on stderr; what cannot be printed, such as a line break in a file's name, is shown as an escape."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    stderr.print(line)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """One line on stderr, and out."""
+    say(f"error: {message}")
+    sys.exit(code)
+
+
+class Warnings(logging.Handler):
+    """What the package logs, on stderr, above the progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 @contextmanager
@@ -54,16 +77,43 @@ def exit_code(code: int) -> Iterator[None]:
     """An error in here ends the command with this code and one line."""
     try:
         yield
-    except BrokenPipeError:
-        raise
     except (ValueError, OSError) as error:
-        fail(error, code)
+        from diarize.orders import explain
+
+        fail(explain(error), code)
+
+
+def write(text: str) -> None:
+    """Write to standard output, in UTF-8 wherever it goes.
+
+    Raises OSError when it cannot be written; a reader that has seen enough (`diarize file ... | head`) is no error.
+    """
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")
+    try:
+        sys.stdout.buffer.write(text.encode(errors="backslashreplace"))
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would try to write it again
+        if not isinstance(error, BrokenPipeError):
+            raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def show(*renderables: RenderableType) -> None:
+    """Write what rich renders to standard output."""
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    stdout = Console(highlight=False, soft_wrap=True, width=None if terminal else 120)  # tables need a width
+    with stdout.capture() as capture:
+        for renderable in renderables:
+            stdout.print(renderable)
+    write(capture.get())
 
 
 def show_version(wanted: bool) -> None:
     """Print the version and leave."""
     if wanted:
-        stdout.print(f"diarize {__version__}")
+        with exit_code(1):
+            write(f"diarize {__version__}\n")
         raise typer.Exit
 
 
@@ -85,7 +135,7 @@ def file(
         str | None,
         typer.Option("--output", "-o", metavar="FILE|DIR", help="Where to write; several inputs need a folder."),
     ] = None,
-    format: Annotated[str, typer.Option(metavar="|".join(FORMATS), help="What to write.")] = "rttm",  # noqa: A002  # the option's name
+    format: Annotated[str, typer.Option(metavar="rttm|json", help="What to write.")] = "rttm",  # noqa: A002  # the option's name
     pipeline: Annotated[
         str | None, typer.Option(metavar="NAME|PATH", help="A recipe: a shipped one or a TOML file.")
     ] = None,
@@ -99,7 +149,7 @@ def file(
     num_speakers: Annotated[int | None, typer.Option(metavar="N", help="There are exactly so many speakers.")] = None,
     min_speakers: Annotated[int | None, typer.Option(metavar="N", help="There are at least so many.")] = None,
     max_speakers: Annotated[int | None, typer.Option(metavar="N", help="There are at most so many.")] = None,
-    jobs_: Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Files done at the same time.")] = 1,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Files done at the same time.")] = 1,
     plot: Annotated[Path | None, typer.Option(metavar="PNG|SVG", help="Draw the timeline of one input.")] = None,
     rate: Annotated[int, typer.Option(metavar="HZ", help="Sample rate of raw PCM.")] = 16_000,
     channels: Annotated[int, typer.Option(metavar="N", help="Channels of raw PCM.")] = 1,
@@ -109,6 +159,10 @@ def file(
 
     One input without --output prints to standard output, and nothing else goes there.
     """
+    from diarize.jobs import run
+    from diarize.orders import RawAudio, plan
+    from diarize.pipeline import SpeakerDiarization, load_config
+
     shorter = {
         "vad.name": vad,
         "clustering.name": clustering,
@@ -118,17 +172,33 @@ def file(
         "clustering.min_speakers": min_speakers,
         "clustering.max_speakers": max_speakers,
     }
-    chosen = [f"{key}={json.dumps(value)}" for key, value in shorter.items() if value is not None]
+    # JSON's numbers and strings are TOML's, but for its escapes of characters beyond 16 bits
+    chosen = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in shorter.items() if value is not None]
     with exit_code(2):
         config = load_config(pipeline, [*(set_ or []), *chosen])
-        raw = jobs.RawAudio(rate, channels, encoding)
-        orders = jobs.plan(inputs, output, format, plot, raw)
-    failed = 0
+        orders = plan(inputs, output, format, plot, RawAudio(rate, channels, encoding))
+        diarization = SpeakerDiarization(config)
     with exit_code(1):
-        for outcome in jobs.run(orders, config, workers=jobs_, console=stderr):
-            failed += not outcome.report(stdout, stderr)
-    if failed:
-        sys.exit(1)
+        failed = [not report(outcome) for outcome in run(orders, diarization, workers=jobs, console=stderr)]
+    sys.exit(1 if any(failed) else 0)
+
+
+def report(outcome: Outcome) -> bool:
+    """Tell what became of a recording; returns whether the work was done."""
+    if outcome.error is not None:
+        say(f"error: {outcome.error}")
+    elif outcome.order.output is None:
+        write(outcome.text)
+    else:
+        speakers, turns = counted(outcome.speakers, "speaker"), counted(outcome.turns, "turn")
+        speed = f"{outcome.seconds:.0f} s of audio in {outcome.took:.1f} s"
+        say(f"{outcome.order.output}: {speakers}, {turns}; {speed}")
+    return outcome.error is None
+
+
+def counted(number: int, noun: str) -> str:
+    """1 turn, 2 turns."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 @app.command()
@@ -144,11 +214,13 @@ def score(
 
     with exit_code(1):
         scores = score_recordings(read_rttms(reference), read_rttms(hypothesis), read_uem(uem) if uem else None)
-    if as_json:
-        everything = {"recordings": {uri: one.as_dict() for uri, one in scores.items()}}
-        stdout.print_json(json.dumps({**everything, "total": total(scores.values()).as_dict()}))
-    else:
-        stdout.print(format_scores(scores))
+        if as_json:
+            recordings = {uri: one.as_dict() for uri, one in scores.items()}
+            everything = {"recordings": recordings, "total": total(scores.values()).as_dict()}
+            # a lone surrogate, which no UTF-8 holds, is written by `write` as an escape that is JSON's too
+            write(json.dumps(everything, indent=2, ensure_ascii=False) + "\n")
+        else:
+            show(format_scores(scores))
 
 
 @app.command()
@@ -156,14 +228,16 @@ def doctor() -> None:
     """Say what is installed, which models and devices there are, what would fail and how to mend it."""
     from diarize.doctor import examine
 
-    findings = examine(PipelineConfig())
+    findings = examine()
     width = max(len(finding.name) for finding in findings)
+    lines = []
     for finding in findings:
-        mark = {True: "[green]ok  [/]", False: "[red]FAIL[/]", None: "[yellow]no  [/]"}[finding.ok]
-        stdout.print(f"{mark} {finding.name:<{width}}  ", end="")
-        stdout.print(finding.detail, markup=False)
+        mark, style = {True: ("ok", "green"), False: ("FAIL", "red"), None: ("no", "yellow")}[finding.ok]
+        lines.append(Text.assemble((f"{mark:<4}", style), f" {finding.name:<{width}}  {finding.detail}"))
         if finding.remedy:
-            stdout.print(f"     {'':<{width}}  -> {finding.remedy}", markup=False)
+            lines.append(Text(f"{'':<{width + 7}}-> {finding.remedy}"))
+    with exit_code(1):
+        show(*lines)
     if any(finding.ok is False for finding in findings):
         sys.exit(1)
 

@@ -1,23 +1,22 @@
-"""`diarize doctor`: what is installed, what would fail, and how to mend it."""
+"""`diarize doctor`: what is installed, what would fail, and how to mend it.
+
+Whatever it looks at is imported by the check that looks, so that what is broken is told and the rest still checked.
+"""
 
 from __future__ import annotations
 
 import platform
+import re
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 
-import numpy as np
-
-from diarize.pipeline import PipelineConfig, SpeakerDiarization, load_config, recipes
-from diarize.types import SAMPLE_RATE, AudioChunk
-from diarize.vad import VadConfig, VoiceActivityDetection
-
-PACKAGES = ("torch", "soundfile", "av", "soxr", "silero-vad", "webrtcvad-wheels", "scikit-learn", "pyannote.core")
-EXTRAS = {"matplotlib": "pictures (--plot)", "pyannote.metrics": "scores (diarize score)"}
+DISTRIBUTION = "diarize-live"
+REINSTALL = f"install {DISTRIBUTION} again"
+EXTRAS = {"matplotlib": "pictures (--plot)"}
+DEVICES = {"cuda": "an NVIDIA GPU and torch's CUDA build", "mps": "a Mac with Apple's own chip"}
 
 
 @dataclass(frozen=True)
@@ -34,17 +33,20 @@ class Finding:
     remedy: str = ""
 
 
-def examine(config: PipelineConfig) -> list[Finding]:
-    """Try everything a diarization needs; never raises."""
-    findings = [Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}")]
-    findings += [_package(name, "", False) for name in PACKAGES]
+def examine() -> list[Finding]:
+    """Try everything that a diarization needs; never raises."""
+    findings = [_python(), *(_package(name, "", None if name in EXTRAS else False) for name in _packages())]
     findings += [_package(name, use, None) for name, use in EXTRAS.items()]
-    for name, check in (("audio", _audio), ("devices", _devices), ("recipes", _recipes)):
-        findings.append(_tried(name, check, "reinstall diarize-live and what it needs"))
-    for vad in ("silero", "webrtc"):
-        findings.append(_tried(f"vad {vad}", partial(_vad, vad), "reinstall silero-vad and webrtcvad-wheels"))
-    findings.append(_tried("model", partial(_model, config), "reinstall diarize-live: its weights are damaged"))
+    findings.append(_tried("audio", _audio, "install soundfile, av and soxr again"))
+    findings.append(_tried("recipes", _recipes, REINSTALL))
+    findings += [_tried(f"vad {name}", partial(_vad, name), f"install {package} again") for name, package in _VADS]
+    findings.append(_tried("model", _model, f"{REINSTALL}, and torch"))
+    findings.append(_tried("compute cpu", partial(_device, "cpu"), "install torch again"))
+    findings += [_optional(f"compute {name}", partial(_device, name), need) for name, need in DEVICES.items()]
     return findings
+
+
+_VADS = (("silero", "silero-vad"), ("webrtc", "webrtcvad-wheels"))
 
 
 def _tried(name: str, check: Callable[[], str], remedy: str) -> Finding:
@@ -52,6 +54,28 @@ def _tried(name: str, check: Callable[[], str], remedy: str) -> Finding:
         return Finding(name, True, check())
     except Exception as error:  # whatever is wrong is what is to be told
         return Finding(name, False, " ".join(f"{type(error).__name__}: {error}".split()), remedy)
+
+
+def _optional(name: str, check: Callable[[], str], need: str) -> Finding:
+    try:
+        return Finding(name, True, check())
+    except Exception:  # why does not matter: nobody has to have it
+        return Finding(name, None, f"not there: it needs {need}")
+
+
+def _python() -> Finding:
+    new_enough = sys.version_info >= (3, 11)
+    detail = f"{platform.python_version()} on {platform.platform()}"
+    return Finding("python", new_enough, detail, "" if new_enough else "install Python 3.11 or later")
+
+
+def _packages() -> list[str]:
+    """What the package requires, by its own account."""
+    try:
+        needed = requires(DISTRIBUTION) or []
+    except PackageNotFoundError:
+        return [DISTRIBUTION]
+    return [DISTRIBUTION, *(re.split(r"[^\w.-]", one)[0] for one in needed if "extra ==" not in one)]
 
 
 def _package(name: str, use: str, missing: bool | None) -> Finding:
@@ -64,35 +88,45 @@ def _package(name: str, use: str, missing: bool | None) -> Finding:
 def _audio() -> str:
     import av
     import soundfile
+    import soxr
 
-    return f"libsndfile {soundfile.__libsndfile_version__}, ffmpeg {av.ffmpeg_version_info}"
-
-
-def _devices() -> str:
-    from diarize.models.encoder import COMPUTE, device
-
-    present = []
-    for name in COMPUTE:
-        with suppress(ValueError):  # says that the device is not there
-            device(name)
-            present.append(name)
-    return ", ".join(present)
+    found = {"libsndfile": soundfile.__libsndfile_version__, "ffmpeg": av.ffmpeg_version_info, "soxr": soxr.__version__}
+    return ", ".join(f"{name} {number}" for name, number in found.items())
 
 
 def _recipes() -> str:
+    from diarize.pipeline import load_config, recipes
+
     found = sorted(path.stem for path in recipes().glob("*.toml"))
     for name in found:
         load_config(name)
+    if not found:
+        raise FileNotFoundError(f"no recipe in {recipes()}")
     return f"{', '.join(found)} in {recipes()}"
 
 
 def _vad(name: str) -> str:
+    import numpy as np
+
+    from diarize.types import SAMPLE_RATE, AudioChunk
+    from diarize.vad import VadConfig, VoiceActivityDetection
+
     VoiceActivityDetection(VadConfig(name=name)).push(AudioChunk(0, np.zeros(SAMPLE_RATE, dtype=np.float32)))
     return "works"
 
 
-def _model(config: PipelineConfig) -> str:
-    diarization = SpeakerDiarization(config)
-    diarization.diarize(np.random.default_rng(0).standard_normal(2 * SAMPLE_RATE).astype(np.float32) / 10)
-    encoder = diarization.encoder
-    return f"{config.embedding.model or 'bundled'}, {encoder.dimensions} dimensions, sha256 {encoder.fingerprint[:12]}"
+def _model() -> str:
+    import numpy as np
+
+    from diarize.models.encoder import BUNDLED, SpeakerEncoder
+    from diarize.types import SAMPLE_RATE
+
+    encoder = SpeakerEncoder.from_pretrained()
+    encoder.encode(np.random.default_rng(0).standard_normal(SAMPLE_RATE).astype(np.float32) / 10)
+    return f"{next(iter(BUNDLED))}, {encoder.dimensions} dimensions, sha256 {encoder.fingerprint[:12]}"
+
+
+def _device(name: str) -> str:
+    from diarize.models.encoder import device
+
+    return f"available ({device(name)})"

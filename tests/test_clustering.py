@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from diarize.clustering.agglomerative import absorb, agglomerative, by_first_appearance, centroids
+from diarize.clustering.agglomerative import (
+    absorb,
+    agglomerative,
+    average_linkage,
+    by_first_appearance,
+    centroids,
+    merge_nearest,
+    one_speaker,
+)
 from diarize.clustering.offline import ClusteringConfig, OfflineClustering, cluster, confidences
 from diarize.clustering.viterbi import viterbi
 from diarize.types import EmbeddingWindow
@@ -28,6 +36,25 @@ def same_partition(a: NDArray[np.int64], b: NDArray[np.int64]) -> bool:
     return bool(np.array_equal(by_first_appearance(a), by_first_appearance(b)))
 
 
+def clustered(
+    embeddings: NDArray[np.float32],
+    threshold: float = 0.4,
+    fragment: float = 0.6,
+    smallest: int = 1,
+    minimum: int = 1,
+    maximum: int | None = None,
+) -> NDArray[np.int64]:
+    return agglomerative(
+        embeddings,
+        average_linkage(embeddings),
+        threshold,
+        fragment=fragment,
+        smallest=smallest,
+        minimum=minimum,
+        maximum=maximum,
+    )
+
+
 def gaps(n: int) -> NDArray[np.float64]:
     return np.zeros(n - 1)
 
@@ -36,43 +63,67 @@ def gaps(n: int) -> NDArray[np.float64]:
 @settings(deadline=None, max_examples=30)
 def test_clear_voices_are_found_with_their_number(sizes: list[int], seed: int) -> None:
     embeddings, truth = voices(sizes, 0.5, seed)
-    assert same_partition(agglomerative(embeddings, 0.6, smallest=3), truth)
+    assert same_partition(clustered(embeddings, smallest=3), truth)
 
 
 @given(st.integers(2, 60), st.integers(0, 1000), st.floats(0.05, 1.2))
 @settings(deadline=None, max_examples=50)
-def test_without_constraints_the_cut_is_scipys(n: int, seed: int, threshold: float) -> None:
-    embeddings = np.random.default_rng(seed).standard_normal((n, 8)).astype(np.float32)
-    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    expected = fcluster(linkage(embeddings.astype(np.float64), "average", metric="cosine"), threshold, "distance")
-    assert same_partition(agglomerative(embeddings, threshold), expected.astype(np.int64))
+def test_fragments_that_are_not_merged_are_scipys_cut(n: int, seed: int, fragment: float) -> None:
+    embeddings = random_embeddings(n, seed)
+    expected = fcluster(linkage(embeddings.astype(np.float64), "average", metric="cosine"), fragment, "distance")
+    found = clustered(embeddings, threshold=0, fragment=fragment)
+    assert same_partition(found, expected.astype(np.int64))
 
 
-@given(st.integers(1, 40), st.integers(0, 1000), st.integers(1, 12), st.integers(1, 8))
+def random_embeddings(n: int, seed: int) -> NDArray[np.float32]:
+    embeddings: NDArray[np.float32] = np.random.default_rng(seed).standard_normal((n, 8)).astype(np.float32)
+    return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+
+
+@given(st.integers(2, 40), st.integers(0, 1000), st.integers(1, 12), st.integers(1, 8))
 @settings(deadline=None, max_examples=100)
 def test_a_wanted_number_is_kept_whenever_there_are_so_many_windows(n: int, seed: int, k: int, smallest: int) -> None:
-    embeddings = np.random.default_rng(seed).standard_normal((n, 8)).astype(np.float32)
-    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    labels = agglomerative(embeddings, 0.5, smallest=smallest, minimum=k, maximum=k)
+    labels = clustered(random_embeddings(n, seed), smallest=smallest, minimum=k, maximum=k)
     assert len(np.unique(labels)) == min(k, n)
 
 
-def test_bounds_move_the_cut_only_as_far_as_they_must() -> None:
+@given(st.integers(2, 40), st.integers(0, 1000), st.floats(0.1, 1.5))
+@settings(deadline=None, max_examples=50)
+def test_what_is_left_after_merging_is_further_apart_than_the_threshold(n: int, seed: int, threshold: float) -> None:
+    embeddings = random_embeddings(n, seed)
+    labels = merge_nearest(embeddings, np.arange(n), threshold)
+    middles = centroids(embeddings, labels)
+    apart = 1 - middles @ middles.T
+    assert (apart[~np.eye(len(middles), dtype=bool)] > threshold - 1e-5).all()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "found"), [(1, None, 4), (2, 3, 3), (6, None, 6), (1, 1, 1), (3, 8, 4), (5, 5, 5)]
+)
+def test_bounds_change_the_number_only_as_far_as_they_must(low: int, high: int | None, found: int) -> None:
     embeddings, _ = voices([20, 20, 20, 20], 0.5)
-    found = [
-        len(np.unique(agglomerative(embeddings, 0.6, minimum=low, maximum=high)))
-        for low, high in [(1, None), (2, 3), (6, None), (1, 1), (3, 8)]
-    ]
-    assert found == [4, 3, 6, 1, 4]
+    assert len(np.unique(clustered(embeddings, minimum=low, maximum=high))) == found
 
 
-def test_outliers_do_not_become_speakers_nor_take_the_places_of_wanted_ones() -> None:
+@pytest.mark.parametrize(("minimum", "maximum"), [(1, None), (2, 2)])
+def test_outliers_do_not_become_speakers_nor_take_the_places_of_wanted_ones(minimum: int, maximum: int | None) -> None:
     embeddings, truth = voices([30, 30, 1, 1], 0.5)
-    for maximum in (None, 2):
-        labels = agglomerative(embeddings, 0.6, smallest=5, minimum=1 if maximum is None else 2, maximum=maximum)
-        regular = truth < 2
-        assert same_partition(labels[regular], truth[regular])
-        assert labels.max() == 1
+    labels = clustered(embeddings, smallest=5, minimum=minimum, maximum=maximum)
+    regular = truth < 2
+    assert same_partition(labels[regular], truth[regular])
+    assert labels.max() == 1
+
+
+@pytest.mark.parametrize("noise", [0.3, 0.8, 1.2])
+def test_the_number_of_voices_does_not_depend_on_how_noisy_the_windows_are(noise: float) -> None:
+    embeddings, _ = voices([40, 40, 40], noise)
+    assert len(np.unique(clustered(embeddings, smallest=5))) == 3
+
+
+def test_one_voice_is_one_speaker_and_two_are_not() -> None:
+    for sizes, expected in (([60], True), ([40, 20], False), ([54, 6], False)):
+        embeddings, _ = voices(sizes, 0.7)
+        assert one_speaker(embeddings, average_linkage(embeddings), 0.4, smallest=5) is expected
 
 
 def test_absorbing_keeps_the_largest_when_none_is_large_enough() -> None:
@@ -114,8 +165,8 @@ def test_smoothing_takes_back_a_single_doubtful_window() -> None:
     embeddings, truth = embeddings[order], truth[order]
     doubtful = 0.45 * embeddings[5] + 0.55 * embeddings[35]
     embeddings[5] = doubtful / np.linalg.norm(doubtful)
-    raw, _ = cluster(embeddings, gaps(40), ClusteringConfig(threshold=0.6, smallest=2, switch_penalty=0))
-    smooth, _ = cluster(embeddings, gaps(40), ClusteringConfig(threshold=0.6, smallest=2, switch_penalty=0.3))
+    raw, _ = cluster(embeddings, gaps(40), ClusteringConfig(threshold=0.4, smallest=2, switch_penalty=0))
+    smooth, _ = cluster(embeddings, gaps(40), ClusteringConfig(threshold=0.4, smallest=2, switch_penalty=0.3))
     assert raw[5] != truth[5]
     assert np.array_equal(smooth, truth)
 
@@ -126,14 +177,14 @@ def test_a_pause_makes_changing_cheap() -> None:
     embeddings = embeddings[order]
     doubtful = 0.45 * embeddings[5] + 0.55 * embeddings[35]
     embeddings[5] = doubtful / np.linalg.norm(doubtful)
-    config = ClusteringConfig(threshold=0.6, smallest=2, switch_penalty=0.3)
+    config = ClusteringConfig(threshold=0.4, smallest=2, switch_penalty=0.3)
     assert cluster(embeddings, np.full(39, 60.0), config)[0][5] == 1
     assert cluster(embeddings, np.zeros(39), config)[0][5] == 0
 
 
 def test_a_long_recording_is_clustered_through_a_sample() -> None:
     embeddings, truth = voices([300, 200, 100], 0.5)
-    labels, _ = cluster(embeddings, gaps(600), ClusteringConfig(threshold=0.6, smallest=3, switch_penalty=0, limit=100))
+    labels, _ = cluster(embeddings, gaps(600), ClusteringConfig(threshold=0.4, smallest=3, switch_penalty=0, limit=100))
     assert same_partition(labels, truth)
 
 
@@ -153,7 +204,7 @@ def test_the_stage_numbers_by_first_appearance_and_does_not_mind_the_order_of_ar
     windows = [window(10 * i, embedding) for i, embedding in enumerate(embeddings)]
     answers = []
     for order in (range(21), reversed(range(21))):
-        stage = OfflineClustering(ClusteringConfig(threshold=0.6, smallest=2, switch_penalty=0))
+        stage = OfflineClustering(ClusteringConfig(threshold=0.4, smallest=2, switch_penalty=0))
         assert all(stage.push(windows[i]) == [] for i in order)
         answers.append(stage.flush())
     assert answers[0] == answers[1]
@@ -163,7 +214,7 @@ def test_the_stage_numbers_by_first_appearance_and_does_not_mind_the_order_of_ar
 def test_a_saved_stage_goes_on_as_if_nothing_had_happened() -> None:
     embeddings, _ = voices([12, 9], 0.3)
     windows = [window(10 * i, embedding) for i, embedding in enumerate(embeddings)]
-    config = ClusteringConfig(threshold=0.6, smallest=2)
+    config = ClusteringConfig(threshold=0.4, smallest=2)
     whole, first, second = OfflineClustering(config), OfflineClustering(config), OfflineClustering(config)
     for item in windows[:8]:
         whole.push(item)
@@ -188,7 +239,7 @@ def test_no_window_gives_no_label_and_one_gives_one() -> None:
     [
         ({"name": "magic"}, "magic"),
         ({"threshold": 2.5}, "clustering.threshold is 2.5"),
-        ({"single": -2.0}, "clustering.single is -2.0"),
+        ({"fragment": -2.0}, "clustering.fragment is -2.0"),
         ({"switch_penalty": -1.0}, "clustering.switch_penalty is -1.0"),
         ({"smallest": 0}, "clustering.smallest is 0"),
         ({"limit": 1}, "clustering.limit is 1"),

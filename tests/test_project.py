@@ -29,7 +29,7 @@ LAYERS = [
     {"audio", "clustering", "decoding", "embedding", "levels", "models", "profiles", "turns", "vad", "windows"}
     | {"rttm", "formats", "metrics", "plot"},
     {"sources"},
-    {"pipeline"},
+    {"orders", "pipeline"},
     {"doctor", "jobs", "server", "training"},
     {"cli"},
 ]

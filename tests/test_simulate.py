@@ -13,9 +13,9 @@ from scipy.signal import lfilter
 
 from diarize.rttm import read_rttm
 from diarize.training import heard, recording, simulate
-from diarize.training.rooms import Room
+from diarize.training.rooms import Room, real_response
 from diarize.training.speech import Split, read_noises, read_templates, read_voices
-from diarize.training.talker import LEVEL, Talker
+from diarize.training.talker import LEVEL, Talker, utterance_pieces
 from diarize.types import SAMPLE_RATE, Samples
 
 SHORT = simulate.SimulationConfig(seconds=(20, 30))
@@ -127,6 +127,15 @@ def test_a_talker_says_about_as_much_as_asked_at_one_level(speech: Path) -> None
     assert level == pytest.approx(LEVEL, rel=0.15)
 
 
+def test_rumble_is_not_speech() -> None:
+    rng = np.random.default_rng(8)
+    track = np.pad(vowel(1.0, rng), SAMPLE_RATE) + 1e-4 * rng.standard_normal(3 * SAMPLE_RATE)
+    steps = 0.3 * np.sin(2 * np.pi * 30 * np.arange(len(track)) / SAMPLE_RATE)
+    ((samples, active),) = utterance_pieces((track + steps).astype(np.float32))
+    assert np.sum(active) == pytest.approx(100, abs=8)
+    assert recording.rms(samples[np.repeat(active, heard.FRAME)]) == pytest.approx(LEVEL, rel=0.02)
+
+
 def test_a_template_begins_again_when_it_ends(speech: Path) -> None:
     template = read_templates(speech, "dev")[0]
     once = template.stretch(0, template.seconds)
@@ -147,6 +156,18 @@ def test_a_room_neither_delays_nor_lasts_longer_than_it_should(distance: float) 
     power = np.cumsum(response[::-1] ** 2)[::-1]  # Schroeder's decay curve
     fall = 10 * np.log10(power[int(0.06 * SAMPLE_RATE)] / power[int(0.31 * SAMPLE_RATE)])
     assert fall == pytest.approx(60 * 0.25 / 0.5, rel=0.25)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_measured_room_keeps_time_and_is_no_church(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    church = np.exp(-np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE) * rng.standard_normal(2 * SAMPLE_RATE)
+    church[400] = -5  # the direct sound, upside down, after some silence
+    church[:400] = 0
+    response = real_response(church.astype(np.float32), rng)
+    assert response[0] == 1
+    split = SAMPLE_RATE // 20
+    assert np.sum(response[:split] ** 2) >= 0.999 * np.sum(response[split:] ** 2)
 
 
 def test_farther_away_is_more_reverberant() -> None:

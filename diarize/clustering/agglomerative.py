@@ -1,4 +1,4 @@
-"""Agglomerative clustering: average linkage on cosine distance, cut where enough large clusters stand."""
+"""Agglomerative clustering: average linkage of windows on cosine distance, then of speakers by their means."""
 
 from __future__ import annotations
 
@@ -8,38 +8,92 @@ from scipy.cluster.hierarchy import linkage
 
 Embeddings = NDArray[np.float32]
 Labels = NDArray[np.int64]
+Tree = NDArray[np.float64]
+
+
+def average_linkage(embeddings: Embeddings) -> Tree:
+    """The tree of at least two embeddings, as SciPy gives it: cosine distance, average linkage (UPGMA)."""
+    return np.asarray(linkage(embeddings.astype(np.float64), "average", metric="cosine"))
 
 
 def agglomerative(
-    embeddings: Embeddings, threshold: float, *, smallest: int = 1, minimum: int = 1, maximum: int | None = None
+    embeddings: Embeddings,
+    tree: Tree,
+    threshold: float,
+    *,
+    fragment: float,
+    smallest: int = 1,
+    minimum: int = 1,
+    maximum: int | None = None,
 ) -> Labels:
-    """Cluster embeddings bottom-up and cut the tree at `threshold`.
+    """Cluster embeddings bottom-up, first windows into fragments of speakers, then fragments into speakers.
 
-    Only clusters of at least `smallest` embeddings count as speakers; the others, which are mostly overlap, noise and
-    short words, go to the nearest speaker (pyannote 3.1 does the same with 12).  Where the cut at `threshold` gives
-    fewer speakers than `minimum` or more than `maximum`, the cut nearest in height that gives an allowed number is
-    taken instead.
+    Fragments are the large branches of the average-linkage tree cut at `fragment`; small branches, which are mostly
+    overlap, noise and short words, go to the nearest large one (as in pyannote 3.1).  Then the two fragments whose mean
+    voices are nearest are merged, again and again, while they are at most `threshold` apart.  The second step is there
+    because the distance between single windows of one speaker grows with noise and from recording to recording, so
+    that no cut of the tree counts speakers well in all of them; the means of many windows differ by their voices only.
 
-    embeddings: shape (n, dimensions), unit norm.
-    threshold: cosine distance in 0..2.
+    embeddings: shape (n, dimensions), unit norm, n at least 2.
+    tree: their `average_linkage`.
+    threshold: cosine distance in 0..2 between the means of two speakers.
+    fragment: average cosine distance in 0..2 between the windows of a fragment.
+    smallest: windows in a large branch; a tenth of all windows will do.
+    minimum, maximum: allowed numbers of speakers; `minimum` is met whenever there are so many windows.
     Returns labels, shape (n,), 0..k-1 in order of first appearance.
     """
     n = len(embeddings)
-    if n < 2:
-        return np.zeros(n, dtype=np.int64)
-    tree = linkage(embeddings.astype(np.float64), "average", metric="cosine")
-    smallest = max(1, min(smallest, n // max(minimum, 1)))
+    minimum = min(minimum, n)
+    smallest = max(1, min(smallest, n // 10, n // minimum))
     large = _large_clusters(tree, smallest)
-    while large.max() < min(minimum, n):  # not even the best cut has so many: let smaller clusters count
-        smallest = max(1, smallest // 2)
+    while large.max() < minimum:  # not even the best cut has so many: let smaller clusters count
+        smallest //= 2
         large = _large_clusters(tree, smallest)
-    allowed = (large >= min(minimum, n)) & (large <= (maximum or n))
-    wanted = int(np.searchsorted(tree[:, 2], threshold, side="right"))
-    steps = np.flatnonzero(allowed)
-    heights = np.concatenate(([0.0], tree[:, 2]))
-    distance = np.abs(heights[steps] - threshold)
-    step = wanted if allowed[wanted] else int(steps[np.argmin(distance)])
-    return absorb(embeddings, _labels_after(tree, step), smallest)
+    merges = int(np.searchsorted(tree[:, 2], fragment, side="right"))
+    if large[merges] < minimum:  # the nearest cut that has enough
+        heights = np.concatenate(([0.0], tree[:, 2]))
+        enough = np.flatnonzero(large >= minimum)
+        merges = int(enough[np.argmin(np.abs(heights[enough] - fragment))])
+    fragments = absorb(embeddings, _labels_after(tree, merges), smallest)
+    return merge_nearest(embeddings, fragments, threshold, minimum, maximum)
+
+
+def merge_nearest(
+    embeddings: Embeddings, labels: Labels, threshold: float, minimum: int = 1, maximum: int | None = None
+) -> Labels:
+    """Merge the two clusters with the nearest means while they are at most `threshold` apart, or too many.
+
+    Never below `minimum` clusters; returns labels numbered by first appearance.
+    """
+    labels = labels.copy()
+    sums = np.zeros((labels.max() + 1, embeddings.shape[1]))
+    np.add.at(sums, labels, embeddings)
+    left = len(sums)
+    alive = np.ones(left, dtype=bool)
+    while left > minimum:
+        means = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+        distance = 1 - means @ means.T
+        distance[~alive] = distance[:, ~alive] = np.inf
+        np.fill_diagonal(distance, np.inf)
+        a, b = np.unravel_index(np.argmin(distance), distance.shape)
+        if distance[a, b] > threshold and (maximum is None or left <= maximum):
+            break
+        labels[labels == b] = a
+        sums[a] += sums[b]
+        alive[b] = False
+        left -= 1
+    return by_first_appearance(labels)
+
+
+def one_speaker(embeddings: Embeddings, tree: Tree, threshold: float, smallest: int = 1) -> bool:
+    """Whether all windows are one voice: whether even the two most different halves have nearly the same mean.
+
+    The halves are the two large branches that the average-linkage tree joins last.  A test before any clustering,
+    since algorithms that look for density find clusters in a single voice, or none.
+    """
+    halves = agglomerative(embeddings, tree, 0.0, fragment=2.0, smallest=smallest, minimum=2, maximum=2)
+    first, second = centroids(embeddings, halves)
+    return bool(1 - first @ second <= threshold)
 
 
 def centroids(embeddings: Embeddings, labels: Labels) -> Embeddings:
@@ -70,7 +124,7 @@ def by_first_appearance(labels: Labels) -> Labels:
     return order[inverse]
 
 
-def _large_clusters(tree: NDArray[np.float64], smallest: int) -> NDArray[np.int64]:
+def _large_clusters(tree: Tree, smallest: int) -> NDArray[np.int64]:
     """How many clusters of at least `smallest` there are after 0, 1, ... n-1 merges, shape (n,)."""
     n = len(tree) + 1
     sizes = np.concatenate((np.ones(n), tree[:, 3])) >= smallest
@@ -79,7 +133,7 @@ def _large_clusters(tree: NDArray[np.float64], smallest: int) -> NDArray[np.int6
     return np.concatenate(([n * int(sizes[0])], n * int(sizes[0]) + np.cumsum(change)))
 
 
-def _labels_after(tree: NDArray[np.float64], merges: int) -> Labels:
+def _labels_after(tree: Tree, merges: int) -> Labels:
     """The partition after the first `merges` merges."""
     n = len(tree) + 1
     parent = np.arange(2 * n - 1)

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from diarize.clustering.agglomerative import Embeddings, Labels, agglomerative, by_first_appearance, centroids
+from diarize.clustering.agglomerative import (
+    Embeddings,
+    Labels,
+    agglomerative,
+    average_linkage,
+    by_first_appearance,
+    centroids,
+    one_speaker,
+)
 from diarize.clustering.viterbi import viterbi
 from diarize.stage import Stage
 from diarize.types import SAMPLE_RATE, EmbeddingWindow, SpeakerWindow
@@ -23,10 +31,11 @@ class ClusteringConfig:
     """How windows are grouped into speakers.
 
     name: the algorithm, one of `ALGORITHMS`.
-    threshold: cosine distance in 0..2 at which two groups of windows are still one speaker; higher finds fewer
-        speakers.
-    smallest: windows; a smaller cluster is no speaker and goes to the nearest one.
-    single: cosine similarity in -1..1; a recording whose windows are that alike (`one_speaker`) has one speaker.
+    threshold: cosine distance in 0..2 between the mean voices of two speakers; what is nearer is one speaker.  Higher
+        finds fewer speakers.
+    fragment: cosine distance in 0..2; windows that are on average this near are put together before speakers are told
+        apart.
+    smallest: windows; a smaller group, unless it is a tenth of the recording, is no speaker and goes to the nearest.
     switch_penalty: in cosine; the price of a change of speaker from one window to the next.  0 switches smoothing off.
     num_speakers, min_speakers, max_speakers: what is known of the number of speakers.
     limit: windows that enter the quadratic clustering; of longer recordings so many are taken, evenly spaced, and the
@@ -34,10 +43,10 @@ class ClusteringConfig:
     """
 
     name: str = "agglomerative"
-    threshold: float = 0.80
-    smallest: int = 6
-    single: float = 1.0
-    switch_penalty: float = 0.2
+    threshold: float = 0.35
+    fragment: float = 0.60
+    smallest: int = 12
+    switch_penalty: float = 0.1
     num_speakers: int | None = None
     min_speakers: int | None = None
     max_speakers: int | None = None
@@ -46,10 +55,9 @@ class ClusteringConfig:
     def __post_init__(self) -> None:
         if self.name not in ALGORITHMS:
             raise ValueError(f"unknown clustering {self.name!r}: choose one of {', '.join(ALGORITHMS)}")
-        if not 0 <= self.threshold <= 2:
-            raise ValueError(f"clustering.threshold is {self.threshold}: a cosine distance lies between 0 and 2")
-        if not -1 <= self.single <= 1:
-            raise ValueError(f"clustering.single is {self.single}: a cosine similarity lies between -1 and 1")
+        for name in ("threshold", "fragment"):
+            if not 0 <= getattr(self, name) <= 2:
+                raise ValueError(f"clustering.{name} is {getattr(self, name)}: a cosine distance lies between 0 and 2")
         if not 0 <= self.switch_penalty <= 10:
             raise ValueError(f"clustering.switch_penalty is {self.switch_penalty}: it must be between 0 and 10")
         for name, least in (("smallest", 1), ("limit", 2)):
@@ -115,14 +123,33 @@ def cluster(
     gaps: seconds of silence between one window and the next, shape (n - 1,).
     Returns labels, shape (n,), numbered by first appearance, and confidences in 0..1, shape (n,).
     """
-    low, high = config.speakers
+    low, _ = config.speakers
     if low > len(embeddings):
         log.warning("%d speakers wanted, but the speech fills only %d windows", low, len(embeddings))
     sample = np.unique(np.linspace(0, len(embeddings) - 1, config.limit).round().astype(int))
-    labels = agglomerative(embeddings[sample], config.threshold, smallest=config.smallest, minimum=low, maximum=high)
+    labels = _speakers(embeddings[sample], config)
     scores = embeddings @ centroids(embeddings[sample], labels).T
     labels = viterbi(scores, config.switch_penalty * np.exp(-gaps)) if config.switch_penalty else scores.argmax(axis=1)
     return by_first_appearance(labels), confidences(scores, labels)
+
+
+def _speakers(embeddings: Embeddings, config: ClusteringConfig) -> Labels:
+    low, high = config.speakers
+    one = np.zeros(len(embeddings), dtype=np.int64)
+    if len(embeddings) < 2 or high == 1:
+        return one
+    tree = average_linkage(embeddings)
+    if low == 1 and one_speaker(embeddings, tree, config.threshold, config.smallest):
+        return one
+    return agglomerative(
+        embeddings,
+        tree,
+        config.threshold,
+        fragment=config.fragment,
+        smallest=config.smallest,
+        minimum=low,
+        maximum=high,
+    )
 
 
 def confidences(scores: NDArray[np.float32], labels: Labels) -> NDArray[np.float32]:

@@ -61,7 +61,7 @@ class SimulationConfig:
     seconds: tuple[float, float] = (120.0, 300.0)
     speakers: int | None = None
     level: tuple[float, float] = (-50.0, -15.0)
-    snr: tuple[float, float] | None = (8.0, 35.0)
+    snr: tuple[float, float] | None = (8.0, 40.0)
     room: bool = True
     line: bool = True
     speaker_level: float = 4.0

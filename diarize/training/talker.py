@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import butter, sosfiltfilt
 
 from diarize.training.heard import FRAME, frame_levels, intervals, voice_activity
 from diarize.training.speech import Voice, read_audio
-from diarize.types import Samples
+from diarize.types import SAMPLE_RATE, Samples
 
 LEVEL = 0.05
 """RMS of a talker while heard: -26 dBFS, the nominal speech level of ITU-T P.56."""
@@ -17,6 +18,7 @@ LEVEL = 0.05
 _PAD = 5  # frames kept on each side of what is heard: the onset of a plosive, the end of a breath
 _SEARCH = 30  # frames around a turn's end in which the best place to stop is looked for
 _SHORTEST = 15  # frames: less is not a word
+_RUMBLE = 80  # Hz: below every voice
 _GAP = 10.0  # frames: the mean silence put between two pieces; with the pads, one in eight becomes a pause of the turn
 _LONGEST_GAP = 100
 
@@ -73,7 +75,14 @@ class Talker:
 
 
 def utterance_pieces(samples: Samples) -> list[tuple[Samples, NDArray[np.bool_]]]:
-    """The pieces of an utterance between its long pauses, at `LEVEL`: samples and which frames are heard."""
+    """The pieces of an utterance between its long pauses, at `LEVEL`: samples and which frames are heard.
+
+    Wind and steps are taken out first: in some recordings they are as loud as the voice.
+    """
+    if len(samples) < _SHORTEST * FRAME:
+        return []
+    highpass = butter(2, _RUMBLE, "highpass", fs=SAMPLE_RATE, output="sos")
+    samples = np.asarray(sosfiltfilt(highpass, samples), dtype=np.float32)
     active = voice_activity(samples)
     samples = samples[: len(active) * FRAME]
     heard = np.repeat(active, FRAME)

@@ -1,0 +1,56 @@
+"""The command line, run by the tests: in this process where it is quick, in one of its own where that matters."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+from diarize import cli
+
+SAMPLE = Path(__file__).parents[1] / "examples" / "sample" / "conversation.flac"
+DIARIZE = [sys.executable, "-m", "diarize.cli"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+def here(capfd: pytest.CaptureFixture[str], *args: str | Path) -> Done:
+    """Run a command in this process."""
+    capfd.readouterr()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as left:
+        patch.setattr(sys, "argv", ["diarize", *map(str, args)])
+        cli.main()
+    out, err = capfd.readouterr()
+    return Done(int(left.value.code or 0), out, err)
+
+
+def process(*args: str | Path, stdin: bytes = b"", program: list[str] = DIARIZE) -> Done:
+    """Run a command in a process of its own."""
+    done = subprocess.run([*program, *map(os.fspath, args)], input=stdin, capture_output=True, check=False)
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def conversation(seconds: float) -> NDArray[np.float32]:
+    """The beginning of the sample conversation, shape (samples,), 16 kHz; somebody else talks after 5 and 11.5 s."""
+    samples: NDArray[np.float32] = soundfile.read(SAMPLE, frames=round(16_000 * seconds), dtype="float32")[0]
+    return samples
+
+
+def write_clip(path: Path, seconds: float) -> Path:
+    """The beginning of the sample conversation as a file."""
+    soundfile.write(path, conversation(seconds), 16_000)
+    return path
