@@ -51,11 +51,11 @@ class VadConfig:
     """
 
     name: str = "silero"
-    onset: float = 0.15
-    offset: float = 0.1
+    onset: float = 0.3
+    offset: float = 0.2
     smoothing: float | None = None
     min_on: float = 0.1
-    min_off: float = 0.3
+    min_off: float = 0.5
     pad: float = 0.03
     target_level: float = -25.0
     max_gain: float = 20.0

@@ -1,6 +1,6 @@
 """Score some settings against a reference: `python examples/compare_settings.py meeting.wav meeting.rttm KEY=VALUE...`.
 
-Each setting is tried alone, after the defaults: `turns.gap=1 clustering.threshold=0.7`.  docs/settings.md has them all.
+Each setting is tried alone, after the defaults: `turns.gap=1 clustering.threshold=0.4`.  docs/settings.md has them all.
 """
 
 from __future__ import annotations

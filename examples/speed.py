@@ -77,7 +77,7 @@ def median(costs: list[Cost]) -> Cost:
 
 
 def stages(file: Path) -> dict[str, float]:
-    """Wall seconds in each part of the chain, in this process; loading counts for itself."""
+    """Wall seconds in each part of the chain, in this process, the network loaded."""
     spent = {}
 
     def timed(name: str, work: Callable[[], Done]) -> Done:
@@ -86,7 +86,7 @@ def stages(file: Path) -> dict[str, float]:
         spent[name] = time.perf_counter() - start
         return done
 
-    pipeline = timed("load the network", SpeakerDiarization)
+    pipeline = SpeakerDiarization()
     front, back = pipeline.front(), pipeline.back()
     chunks = timed("decode", lambda: list(open_source(file).chunks()))
     windows = timed("VAD and windows", lambda: [w for chunk in chunks for w in front.push(chunk)] + front.flush())
@@ -105,7 +105,7 @@ def speed_table(speed: Speed) -> str:
     lines.append(f"| baseline / diarize | {ratio:.2f} | | {speed.baseline.megabytes / speed.ours.megabytes:.2f} |")
     spent = sum(speed.stages.values())
     shares = ", ".join(f"{name} {seconds:.1f} s ({seconds / spent:.0%})" for name, seconds in speed.stages.items())
-    return "\n".join([*lines, "", f"The stages of diarize, imports not counted: {shares}.", "", f"On {machine()}."])
+    return "\n".join([*lines, "", f"The stages of diarize, start-up not counted: {shares}.", "", f"On {machine()}."])
 
 
 def machine() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -31,16 +30,17 @@ class Done:
 def here(capfd: pytest.CaptureFixture[str], *args: str | Path) -> Done:
     """Run a command in this process."""
     capfd.readouterr()
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as left:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["diarize", *map(str, args)])
-        cli.main()
+        with pytest.raises(SystemExit) as left:
+            cli.main()
     out, err = capfd.readouterr()
     return Done(int(left.value.code or 0), out, err)
 
 
 def process(*args: str | Path, stdin: bytes = b"", program: list[str] = DIARIZE) -> Done:
     """Run a command in a process of its own."""
-    done = subprocess.run([*program, *map(os.fspath, args)], input=stdin, capture_output=True, check=False)
+    done = subprocess.run([*program, *args], input=stdin, capture_output=True, check=False)
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

@@ -97,12 +97,16 @@ def test_a_shipped_recipe_goes_by_its_name(clips: Path, capfd: Capture) -> None:
 
 @pytest.mark.parametrize(
     ("options", "speakers"),
-    [(["--num-speakers", "1"], 1), (["--num-speakers", "3"], 3), (["--min-speakers", "4"], 4)]
-    + [(["--max-speakers", "1"], 1)],
+    [
+        (["--num-speakers", "1"], 1),
+        (["--num-speakers", "3"], 3),
+        (["--min-speakers", "4"], 4),
+        (["--max-speakers", "1"], 1),
+    ],
 )
 def test_the_number_of_speakers_can_be_given(clips: Path, capfd: Capture, options: list[str], speakers: int) -> None:
     # thresholds by which the clustering alone would find the opposite
-    alone = "clustering.threshold=0" if "--max-speakers" in options or options[-1] == "1" else "clustering.threshold=2"
+    alone = f"clustering.threshold={0 if speakers == 1 else 2}"
     settings = ["--set", alone, "--set", "clustering.smallest=1", "--set", "clustering.switch_penalty=0"]
     found = as_json(capfd, clips / "b.wav", *options, *settings, "--set", "turns.sliver=0")
     assert len(found["speakers"]) == speakers
@@ -121,7 +125,7 @@ def test_several_inputs_fail_one_by_one(clips: Path, tmp_path: Path, capfd: Capt
 def test_names_of_files_may_be_anything(tmp_path: Path, capfd: Capture) -> None:
     names = ["with space", "line\nbreak", "ünï 😀", "[red]:smile:", os.fsdecode(b"not utf-8 \xff"), "-dash"]
     for name in names:
-        write_clip(tmp_path / f"{name}.wav", 2)
+        write_clip(tmp_path / "clip.wav", 2).rename(tmp_path / f"{name}.wav")
     done = here(capfd, "file", *(tmp_path / f"{name}.wav" for name in names), "-o", tmp_path / "out")
     assert done.code == 0
     assert len(done.err.splitlines()) == len(names)
@@ -185,9 +189,8 @@ def test_a_reader_may_have_seen_enough(clips: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
-def test_a_full_disk_is_told(clips: Path) -> None:
-    shell = ["sh", "-c", '"$@" > /dev/full', "sh", *DIARIZE]
-    done = process("file", clips / "a.wav", program=shell)
+def test_a_full_disk_is_told() -> None:
+    done = process("--version", program=["sh", "-c", '"$@" > /dev/full', "sh", *DIARIZE])
     assert done.code == 1
     assert done.err == "error: standard output: No space left on device; make room, or choose another place\n"
 
@@ -255,11 +258,10 @@ def test_scores_as_a_table(answers: Path, capfd: Capture) -> None:
     [
         (["ref", "nowhere"], "{at}/nowhere: No such file or directory; check the name"),
         (["ref", "hyp", "--uem", "nowhere"], "{at}/nowhere: No such file or directory; check the name"),
-        (["ref", "."], "{at}/.: no file in this folder has a name that ends in .rttm"),
+        (["ref", "."], "{at}: no file in this folder has a name that ends in .rttm"),
         (["uem", "hyp"], "{at}/uem, line 1: 'one' is not a type of RTTM line; expected SPEAKER"),
     ],
 )
 def test_what_cannot_be_scored_is_named(answers: Path, capfd: Capture, args: list[str], message: str) -> None:
-    args = [arg if arg.startswith("--") else os.path.join(answers, arg) for arg in args]  # noqa: PTH118  # Path drops "."
-    done = here(capfd, "score", *args)
-    assert done == Done(1, "", f"error: {message.format(at=answers)}\n".replace("/.:", ":" if False else "/.:"))
+    done = here(capfd, "score", *(arg if arg.startswith("--") else answers / arg for arg in args))
+    assert done == Done(1, "", f"error: {message.format(at=answers)}\n")
