@@ -135,7 +135,10 @@ def file(
         str | None,
         typer.Option("--output", "-o", metavar="FILE|DIR", help="Where to write; several inputs need a folder."),
     ] = None,
-    format: Annotated[str, typer.Option(metavar="rttm|json", help="What to write.")] = "rttm",  # noqa: A002  # the option's name
+    format: Annotated[  # noqa: A002  # the option's name
+        str | None,
+        typer.Option(metavar="rttm|json", help="What to write; by default what the ending of --output says, or RTTM."),
+    ] = None,
     pipeline: Annotated[
         str | None, typer.Option(metavar="NAME|PATH", help="A recipe: a shipped one or a TOML file.")
     ] = None,

@@ -7,8 +7,9 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
@@ -123,7 +124,8 @@ def _side_by_side(orders: Sequence[Order], config: PipelineConfig, workers: int,
     # spawned, not forked: torch's threads do not survive a fork
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (config, workers))
     try:
-        waiting = _submitted(pool, orders)
+        with _interruptions_wait():  # the workers start as they get work
+            waiting = {pool.submit(_work, order): order for order in orders}
         for future in as_completed(waiting):
             try:
                 outcome = future.result()
@@ -141,13 +143,17 @@ def _side_by_side(orders: Sequence[Order], config: PipelineConfig, workers: int,
         pool.shutdown(cancel_futures=True)
 
 
-def _submitted(pool: ProcessPoolExecutor, orders: Sequence[Order]) -> dict[Future[Outcome], Order]:
-    # Ctrl-C reaches every process of a terminal: the workers, which start here, inherit that they are to leave it to us
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _interruptions_wait() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal: what starts in here leaves it to us, and for us it waits."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return {pool.submit(_work, order): order for order in orders}
+        yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _worker: SpeakerDiarization | None = None

@@ -83,12 +83,17 @@ class Order:
         return open_source(self.input)
 
 
-def plan(inputs: Sequence[str], output: str | None, form: str, plot: Path | None, raw: RawAudio) -> list[Order]:
+def plan(inputs: Sequence[str], output: str | None, form: str | None, plot: Path | None, raw: RawAudio) -> list[Order]:
     """Decide what is written where.
+
+    form: one of `FORMATS`; None: what the ending of `output` says, otherwise RTTM.
 
     Raises ValueError for an unknown format, several inputs without a folder or beside standard input, a standard
     input that is not there, a picture that cannot be drawn, and an output that would fall on another or a recording.
     """
+    if form is None:
+        ending = Path(output or "").suffix.removeprefix(".")
+        form = ending if ending in FORMATS else "rttm"
     if form not in FORMATS:
         raise ValueError(f"unknown format {form!r}: choose one of {', '.join(FORMATS)}")
     if len(inputs) > 1 and output is None:

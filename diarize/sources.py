@@ -32,6 +32,8 @@ its sample rate in Hz, as `torchaudio.load` returns them.  Integers are scaled t
 _LOUDEST = 1e10
 """Beyond it, samples are no numbers: float files at the scale of 32-bit integers stay below."""
 
+_HEADERS = (b"RIFF", b"fLaC", b"OggS")
+
 log = logging.getLogger(__name__)
 
 
@@ -132,8 +134,14 @@ def _array_blocks(array: NDArray[Any], size: int) -> Iterator[Block]:
 def _pcm_blocks(stream: BinaryIO, frames: int, channels: int, encoding: str, name: str) -> Iterator[Block]:
     frame = frame_bytes(encoding, channels)
     carry = b""  # a pipe may deliver part of a frame
+    first = True
     while data := stream.read(frames * frame):
         data = carry + data
+        if first and data.startswith(_HEADERS):
+            raise AudioError(
+                f"{name}: begins like a WAV, FLAC or Ogg file, not like raw PCM; give the file by its name"
+            )
+        first = False
         whole = len(data) - len(data) % frame
         data, carry = data[:whole], data[whole:]
         yield decode_pcm(data, encoding, channels)

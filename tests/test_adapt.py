@@ -61,7 +61,7 @@ def beginning(config: AdaptConfig = CONFIG) -> Adaptation:
 
 
 def weights(work: Adaptation) -> list[torch.Tensor]:
-    return list(work.kept.state_dict().values())
+    return list(work.result().state_dict().values())
 
 
 def equal(left: Adaptation, right: Adaptation) -> bool:
@@ -212,7 +212,7 @@ def test_conversations_depend_on_their_number_only(speech: Path) -> None:
 # learning
 
 
-def test_learning_lowers_the_contrast_and_the_kept_network_follows() -> None:
+def test_learning_lowers_the_contrast_and_moves_the_result() -> None:
     config = replace(CONFIG, steps=40)
     work = beginning(config)
     before = [weight.clone() for weight in weights(work)]
@@ -221,6 +221,18 @@ def test_learning_lowers_the_contrast_and_the_kept_network_follows() -> None:
     first, last = np.mean(losses[:8], axis=0), np.mean(losses[-8:], axis=0)
     assert last[0] < 0.9 * first[0]
     assert any(not torch.equal(a, b) for a, b in zip(before, weights(work), strict=True))
+
+
+def test_the_result_lies_between_the_first_weights_and_their_average() -> None:
+    works = [beginning(replace(CONFIG, share=share)) for share in (0.0, 0.5, 1.0)]
+    first = [weight.clone() for weight in works[0].network.parameters()]
+    for work in works:
+        adapt(work, hums)
+    none, half, whole = ([*work.result().parameters()] for work in works)
+    for start, a, b, c in zip(first, none, half, whole, strict=True):
+        assert torch.equal(a, start)
+        assert torch.allclose(b, (a + c) / 2, atol=1e-6)
+    assert not torch.equal(whole[0], none[0])
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not() -> None:
@@ -256,7 +268,7 @@ def test_another_configuration_or_another_file_is_refused(tmp_path: Path) -> Non
         beginning().resume(file)
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"renew": 0}, {"average": 1.0}])
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"renew": 0}, {"average": 1.1}, {"share": 1.1}])
 def test_a_recipe_that_cannot_be_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         replace(CONFIG, **wrong)  # type: ignore[arg-type]  # wrong values are the point
@@ -277,9 +289,9 @@ def test_written_weights_load_and_are_nearly_the_same(tmp_path: Path) -> None:
     work = beginning()
     adapt(work, hums)
     file = tmp_path / "weights.safetensors"
-    write_weights(work.kept, file)
+    write_weights(work.result(), file)
     loaded = load_checkpoint(file).network
     features = torch.randn(2, 40, 80, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        left, right = loaded(features), work.kept(features)
+        left, right = loaded(features), work.result()(features)
     assert functional.cosine_similarity(left, right).min() > 0.999

@@ -77,7 +77,8 @@ def test_fragments_that_are_not_merged_are_scipys_cut(n: int, seed: int, fragmen
 
 def random_embeddings(n: int, seed: int) -> NDArray[np.float32]:
     embeddings = np.random.default_rng(seed).standard_normal((n, 8))
-    return (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float32)
+    unit: NDArray[np.float32] = (embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 @given(st.integers(2, 40), st.integers(0, 1000), st.integers(1, 12), st.integers(1, 8))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import time
 from multiprocessing import active_children
@@ -63,7 +62,7 @@ def test_a_worker_that_dies_costs_its_recordings_only(tmp_path: Path, diarizatio
 def killing_first(waiting: list[object]) -> list[object]:
     """In place of `as_completed`: the system kills the workers at once."""
     for worker in active_children():
-        os.kill(worker.pid or 0, signal.SIGKILL)
+        worker.kill()
         worker.join()
     return list(waiting)
 
@@ -110,6 +109,23 @@ def test_where_the_outputs_go(tmp_path: Path) -> None:
     assert planned(["a.wav"], str(tmp_path)) == [tmp_path / "a.rttm"]
     assert planned(["x/a.b.wav", "b.mp3"], str(new)) == [new / "a.b.rttm", new / "b.rttm"]
     assert not new.exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "given", "expected"),
+    [
+        (None, None, "rttm"),
+        ("a.json", None, "json"),
+        ("a.json", "rttm", "rttm"),
+        ("a.txt", None, "rttm"),
+        ("a.rttm", "json", "json"),
+    ],
+)
+def test_the_ending_of_the_output_says_the_format_unless_it_is_given(
+    output: str | None, given: str | None, expected: str
+) -> None:
+    (order,) = plan(["x.wav"], output, given, None, RAW)
+    assert order.format == expected
 
 
 def test_writable_is_found_out_by_writing(tmp_path: Path) -> None:

@@ -175,6 +175,13 @@ def test_raw_audio_that_cannot_be(rate: int, channels: int, encoding: str, probl
         raw_source(io.BytesIO(), rate, channels, encoding)
 
 
+@pytest.mark.parametrize("start", [b"RIFF", b"fLaC", b"OggS"])
+def test_a_file_with_a_header_is_not_taken_for_raw_audio(start: bytes) -> None:
+    with pytest.raises(AudioError, match="pipe: begins like a WAV, FLAC or Ogg file, not like raw PCM"):
+        read(raw_source(io.BytesIO(start + bytes(100)), 16_000, 1, "s16le", uri="pipe"))
+    assert len(read(raw_source(io.BytesIO(bytes(100) + start), 16_000, 1, "s16le"))) == 52
+
+
 def test_a_source_is_a_source() -> None:
     source = Source("mine", None, lambda: iter(()))
     assert open_source(source) is source

@@ -50,7 +50,7 @@ class ClusteringConfig:
     num_speakers: int | None = None
     min_speakers: int | None = None
     max_speakers: int | None = None
-    limit: int = 8000
+    limit: int = 5000
 
     def __post_init__(self) -> None:
         if self.name not in ALGORITHMS:

@@ -2,9 +2,10 @@
 
 Where every training speaker has a microphone of their own, a network learns microphones too.  Here it hears simulated
 conversations, all of whose voices come through one room, one microphone and one line, and every voice is held against
-the others of its own conversation: what they share tells nobody apart.  The pairs of a conversation are judged as in
-Zhai et al., "Sigmoid Loss for Language Image Pre-Training" (2023); an additive angular margin softmax over all training
-speakers (Deng et al., "ArcFace", 2019) keeps the voices of different recordings apart as well.
+the others of its own conversation: what they share tells nobody apart.  Pairs are judged as in Zhai et al., "Sigmoid
+Loss for Language Image Pre-Training" (2023); an additive angular margin softmax over all training speakers (Deng et
+al., "ArcFace", 2019) keeps the voices of different recordings apart.  A few hundred voices are soon known by heart, so
+the result goes but part of the way to the last weights (Wortsman et al., "Robust fine-tuning of zero-shot models").
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice, product
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,6 @@ from diarize.training.losses import AngularMargin, contrastive_loss
 from diarize.training.speech import read_voices
 
 _log = logging.getLogger(__name__)
-
 _KEEP = 50  # steps between two checkpoints
 
 
@@ -51,7 +51,9 @@ class AdaptConfig:
     rate: the highest learning rate, reached after `warm_up` steps; half a cosine follows.
     head_rate: the same for the softmax, which is thrown away in the end.
     decay: of the weights, in AdamW.
-    average: how much of the moving average of the weights, which is what is kept, is left after a step.
+    average: 0..1, how much of the moving average of the weights is left after a step.
+    share: 0..1, how far from the first weights to that average the result lies. On other voices, all the way was no
+        better than none of it, and 0.3 better than both.
     clip: the largest norm of the gradient.
     mask_frames, mask_bands: the widest stretch of time and of frequency hidden in a window, one of each.
     """
@@ -72,6 +74,7 @@ class AdaptConfig:
     head_rate: float = 3e-3
     decay: float = 1e-4
     average: float = 0.995
+    share: float = 0.3
     clip: float = 5.0
     mask_frames: int = 15
     mask_bands: int = 8
@@ -80,23 +83,23 @@ class AdaptConfig:
         for name in ("steps", "pool", "start", "renew"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not 0 <= self.average < 1:
-            raise ValueError(f"average must be in 0..1, and less than 1, not {self.average}")
+        for name in ("average", "share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in 0..1, not {getattr(self, name)}")
 
 
 class Adaptation:
     """A network on its way.
 
-    network: what learns.
-    kept: the moving average of its weights, which does better than any of them.
-    step: how many steps were made.
+    network: what learns; step: how many steps were made.
     voices: the names of all who may be heard, as `excerpt` gives them.
     """
 
     def __init__(self, network: EcapaTdnn, voices: Sequence[str], config: AdaptConfig) -> None:
         self.config, self.step = config, 0
         self.network = network.requires_grad_().train()
-        self.kept = copy.deepcopy(network).eval()
+        self._first = copy.deepcopy(network).eval()
+        self._average = copy.deepcopy(network).eval()
         self._classes = {name: number for number, name in enumerate(voices)}
         self._head = AngularMargin(len(voices), network.config.embedding)
         self._features = FilterBank()
@@ -130,10 +133,15 @@ class Adaptation:
         nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
         self._optimizer.step()
         self._schedule.step()
-        for kept, new in zip(self.kept.state_dict().values(), self.network.state_dict().values(), strict=True):
-            kept.copy_(kept.lerp(new, 1 - config.average) if kept.is_floating_point() else new)
+        move(self._average, self.network, 1 - config.average)
         self.step += 1
         return contrast.item(), softmax.item()
+
+    def result(self) -> EcapaTdnn:
+        """The network as it is to be used."""
+        network = copy.deepcopy(self._first)
+        move(network, self._average, self.config.share)
+        return network
 
     def save(self, file: Path) -> None:
         """Write all it takes to go on; a file that is there is replaced at once, never half."""
@@ -147,10 +155,8 @@ class Adaptation:
         state = torch.load(file, weights_only=True)
         if not isinstance(state, dict) or "config" not in state:
             raise ValueError(f"{file}: not what an interrupted run leaves; start without --resume")
-        theirs, ours = state["config"], asdict(self.config)
-        different = [
-            f"{name} was {theirs.get(name)}, now {ours[name]}" for name in ours if theirs.get(name) != ours[name]
-        ]
+        was = state["config"]
+        different = [f"{k} was {was.get(k)}, now {v}" for k, v in asdict(self.config).items() if was.get(k) != v]
         if different:
             raise ValueError(f"{file}: of another configuration ({'; '.join(different)}); start without --resume")
         for name, part in self._parts().items():
@@ -158,8 +164,14 @@ class Adaptation:
         self.step = state["step"]
 
     def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler]:
-        networks = {"network": self.network, "kept": self.kept, "head": self._head}
+        networks = {"network": self.network, "first": self._first, "average": self._average, "head": self._head}
         return {**networks, "optimizer": self._optimizer, "schedule": self._schedule}
+
+
+def move(network: nn.Module, other: nn.Module, share: float) -> None:
+    """Move the weights and statistics of a network a share of the way to those of another, in place."""
+    for mine, its in zip(network.state_dict().values(), other.state_dict().values(), strict=True):
+        mine.copy_(mine.lerp(its, share) if mine.is_floating_point() else its)
 
 
 def mask(features: Tensor, config: AdaptConfig, rng: np.random.Generator) -> Tensor:
@@ -181,8 +193,7 @@ def adapt(
 ) -> list[tuple[float, float]]:
     """Make the steps that are left, or those until `time.monotonic()` is past `until`; the losses of each.
 
-    talks: the conversations from a number on; a run that was resumed asks for those that the first would have had.
-    keep: called now and then, and at the end.
+    talks: the conversations from a number on.  keep: called now and then, and at the end.
     """
     config, losses = work.config, []
     newest = config.start + work.step // config.renew
@@ -222,15 +233,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     until = time.monotonic() + 60 * given.minutes
     config = AdaptConfig()
-    names = [voice.name for voice in read_voices(given.speech, "train")]
-    voices = [f"{name}@{speed}" for name, speed in product(names, config.excerpts.speeds)]
+    speeds = config.excerpts.speeds
+    voices = [f"{voice.name}@{speed}" for voice in read_voices(given.speech, "train") for speed in speeds]
     work = Adaptation(load_checkpoint(given.weights).network, voices, config)
     if given.resume:
         work.resume(given.resume)
 
     def keep() -> None:
         work.save(given.out.with_suffix(".resume"))
-        write_weights(work.kept, given.out)
+        write_weights(work.result(), given.out)
 
     adapt(work, lambda first: make_talks(given.speech, config.seed, config.excerpts, first), until, keep)
 
