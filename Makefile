@@ -54,7 +54,7 @@ $(VENV)/pyvenv.cfg:
 $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 	@echo "Installing into $(VENV) (once)"
 	$(PIP) hatchling editables
-	$(PIP) --no-build-isolation --editable '.[plot]'
+	$(PIP) --no-build-isolation --editable .
 	@touch $@
 
 # speechbrain declares torchaudio, which its network does not use: it goes in without its dependencies

@@ -15,7 +15,6 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 DISTRIBUTION = "diarize-live"
 REINSTALL = f"install {DISTRIBUTION} again"
-EXTRAS = {"matplotlib": "pictures (--plot)"}
 DEVICES = {"cuda": "an NVIDIA GPU and torch's CUDA build", "mps": "a Mac with Apple's own chip"}
 
 
@@ -35,8 +34,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Try everything that a diarization needs; never raises."""
-    findings = [_python(), *(_package(name, "", None if name in EXTRAS else False) for name in _packages())]
-    findings += [_package(name, use, None) for name, use in EXTRAS.items()]
+    findings = [_python(), *map(_package, _packages())]
     findings.append(_tried("audio", _audio, "install soundfile, av and soxr again"))
     findings.append(_tried("recipes", _recipes, REINSTALL))
     findings += [_tried(f"vad {name}", partial(_vad, name), f"install {package} again") for name, package in _VADS]
@@ -78,11 +76,11 @@ def _packages() -> list[str]:
     return [DISTRIBUTION, *(re.split(r"[^\w.-]", one)[0] for one in needed if "extra ==" not in one)]
 
 
-def _package(name: str, use: str, missing: bool | None) -> Finding:
+def _package(name: str) -> Finding:
     try:
         return Finding(name, True, version(name))
     except PackageNotFoundError:
-        return Finding(name, missing, f"not installed{use and f': no {use}'}", f"pip install {name}")
+        return Finding(name, False, "not installed", f"pip install {name}")
 
 
 def _audio() -> str:

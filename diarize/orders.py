@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from diarize.audio import check_layout, frame_bytes
@@ -122,8 +121,6 @@ def _check_plot(plot: Path, inputs: int) -> None:
         raise ValueError("--plot draws one recording: give one input")
     if plot.suffix.lower() not in SUFFIXES:
         raise ValueError(f"cannot draw {str(plot)!r}: a picture's name must end in {' or '.join(SUFFIXES)}")
-    if find_spec("matplotlib") is None:
-        raise ValueError("--plot needs matplotlib: pip install matplotlib")
 
 
 def _check_collisions(orders: Sequence[Order]) -> None:

@@ -43,8 +43,8 @@ class ClusteringConfig:
     """
 
     name: str = "agglomerative"
-    threshold: float = 0.35
-    fragment: float = 0.60
+    threshold: float = 0.30
+    fragment: float = 0.65
     smallest: int = 12
     switch_penalty: float = 0.1
     num_speakers: int | None = None
