@@ -172,6 +172,15 @@ def test_smoothing_takes_back_a_single_doubtful_window() -> None:
     assert np.array_equal(smooth, truth)
 
 
+@given(st.integers(6, 40), st.integers(0, 1000), st.integers(1, 6), st.floats(0, 5))
+@settings(deadline=None, max_examples=100)
+def test_smoothing_takes_no_wanted_speaker_away(n: int, seed: int, k: int, penalty: float) -> None:
+    config = ClusteringConfig(num_speakers=k, smallest=1, switch_penalty=penalty)
+    labels, sure = cluster(random_embeddings(n, seed), gaps(n), config)
+    assert len(np.unique(labels)) == k
+    assert ((sure >= 0) & (sure <= 1)).all()
+
+
 def test_a_pause_makes_changing_cheap() -> None:
     embeddings, truth = voices([20, 20], 0.1)
     order = np.argsort(truth, kind="stable")

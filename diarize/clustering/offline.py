@@ -127,9 +127,13 @@ def cluster(
     if low > len(embeddings):
         log.warning("%d speakers wanted, but the speech fills only %d windows", low, len(embeddings))
     sample = np.unique(np.linspace(0, len(embeddings) - 1, config.limit).round().astype(int))
-    labels = _speakers(embeddings[sample], config)
-    scores = embeddings @ centroids(embeddings[sample], labels).T
-    labels = viterbi(scores, config.switch_penalty * np.exp(-gaps)) if config.switch_penalty else scores.argmax(axis=1)
+    members = _speakers(embeddings[sample], config)
+    scores = embeddings @ centroids(embeddings[sample], members).T
+    labels = viterbi(scores, config.switch_penalty * np.exp(-gaps))
+    present = np.unique(labels)
+    if len(present) < low:  # smoothing has taken away somebody who is known to be there: give the windows back
+        lost = ~np.isin(members, present)
+        labels[sample[lost]] = members[lost]
     return by_first_appearance(labels), confidences(scores, labels)
 
 
