@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from multiprocessing import get_context
@@ -32,7 +32,7 @@ from diarize.metrics import Errors, Score, score, total
 from diarize.rttm import Turn, read_rttm, turns_from
 from diarize.sources import read
 from diarize.training.simulate import SimulationConfig, simulate, write
-from diarize.types import Interval, Samples, SpeechChunk
+from diarize.types import Interval, Samples, SpeechChunk, position
 from diarize.windows import SlidingWindows
 from examples.baseline import Baseline
 from examples.speed import measure_speed, speed_table
@@ -74,13 +74,41 @@ def union(turns: Sequence[Turn], end: int) -> list[Interval]:
 
 
 def diarize_speech(pipeline: SpeakerDiarization, samples: Samples, speech: Sequence[Interval]) -> list[Turn]:
-    """The pipeline with stretches of speech in place of its own VAD."""
+    """The pipeline with stretches of speech in place of its own VAD.
+
+    Like the VAD's, the stretches that are cut into windows go on over gaps shorter than `vad.min_off`; but nobody
+    talks in the gaps.
+    """
     cut, back = SlidingWindows(pipeline.config.windows), pipeline.back()
     windows = [
-        window for start, end in speech for window in cut.push(SpeechChunk(start, samples[start:end], closes=True))
+        window
+        for start, end in bridged(speech, position(pipeline.config.vad.min_off))
+        for window in cut.push(SpeechChunk(start, samples[start:end], closes=True))
     ]
-    updates = [update for embedded in pipeline.embed(windows) for update in back.push(embedded)]
+    talked = [
+        replace(window, speech=spoken)
+        for window in windows
+        if (spoken := tuple(_overlap((window.start, window.end), speech)))
+    ]
+    updates = [update for embedded in pipeline.embed(talked) for update in back.push(embedded)]
     return turns_from(updates + back.flush())
+
+
+def bridged(stretches: Sequence[Interval], gap: int) -> list[Interval]:
+    """The stretches, those less than `gap` samples apart as one."""
+    joined = list(stretches[:1])
+    for start, end in stretches[1:]:
+        if start - joined[-1][1] < gap:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _overlap(window: Interval, stretches: Sequence[Interval]) -> Iterator[Interval]:
+    for start, end in stretches:
+        if max(start, window[0]) < min(end, window[1]):
+            yield max(start, window[0]), min(end, window[1])
 
 
 @cache
