@@ -64,13 +64,19 @@ class Row:
 
 def union(turns: Sequence[Turn], end: int) -> list[Interval]:
     """When anybody talks, up to sample `end`."""
-    stretches: list[Interval] = []
-    for turn in sorted(turns):
-        if stretches and turn.start <= stretches[-1][1]:
-            stretches[-1] = (stretches[-1][0], max(stretches[-1][1], turn.end))
-        else:
-            stretches.append((turn.start, turn.end))
+    stretches = bridged([(turn.start, turn.end) for turn in sorted(turns)], 1)
     return [(start, min(stop, end)) for start, stop in stretches if start < end]
+
+
+def bridged(stretches: Sequence[Interval], gap: int) -> list[Interval]:
+    """Stretches that overlap or are less than `gap` samples apart become one; in and out by start."""
+    joined: list[Interval] = []
+    for start, end in stretches:
+        if joined and start - joined[-1][1] < gap:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+        else:
+            joined.append((start, end))
+    return joined
 
 
 def diarize_speech(pipeline: SpeakerDiarization, samples: Samples, speech: Sequence[Interval]) -> list[Turn]:
@@ -92,17 +98,6 @@ def diarize_speech(pipeline: SpeakerDiarization, samples: Samples, speech: Seque
     ]
     updates = [update for embedded in pipeline.embed(talked) for update in back.push(embedded)]
     return turns_from(updates + back.flush())
-
-
-def bridged(stretches: Sequence[Interval], gap: int) -> list[Interval]:
-    """The stretches, those less than `gap` samples apart as one."""
-    joined = list(stretches[:1])
-    for start, end in stretches[1:]:
-        if start - joined[-1][1] < gap:
-            joined[-1] = (joined[-1][0], end)
-        else:
-            joined.append((start, end))
-    return joined
 
 
 def _overlap(window: Interval, stretches: Sequence[Interval]) -> Iterator[Interval]:

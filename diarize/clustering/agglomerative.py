@@ -66,12 +66,11 @@ def merge_nearest(
     Never below `minimum` clusters; returns labels numbered by first appearance.
     """
     labels = labels.copy()
-    sums = np.zeros((labels.max() + 1, embeddings.shape[1]))
-    np.add.at(sums, labels, embeddings)
+    sums = _sums(embeddings, labels)
     left = len(sums)
     alive = np.ones(left, dtype=bool)
     while left > minimum:
-        means = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+        means = _unit(sums)
         distance = 1 - means @ means.T
         distance[~alive] = distance[:, ~alive] = np.inf
         np.fill_diagonal(distance, np.inf)
@@ -98,10 +97,7 @@ def one_speaker(embeddings: Embeddings, tree: Tree, threshold: float, smallest: 
 
 def centroids(embeddings: Embeddings, labels: Labels) -> Embeddings:
     """The unit mean of each cluster, shape (labels.max() + 1, dimensions)."""
-    sums = np.zeros((labels.max() + 1, embeddings.shape[1]), dtype=np.float64)
-    np.add.at(sums, labels, embeddings)
-    norms = np.linalg.norm(sums, axis=1, keepdims=True)
-    return np.asarray(sums / np.maximum(norms, 1e-12), dtype=np.float32)
+    return _unit(_sums(embeddings, labels)).astype(np.float32)
 
 
 def absorb(embeddings: Embeddings, labels: Labels, smallest: int) -> Labels:
@@ -122,6 +118,18 @@ def by_first_appearance(labels: Labels) -> Labels:
     order = np.empty(len(first), dtype=np.int64)
     order[np.argsort(first)] = np.arange(len(first))
     return order[inverse]
+
+
+def _sums(embeddings: Embeddings, labels: Labels) -> NDArray[np.float64]:
+    """The sum of each cluster's embeddings, shape (labels.max() + 1, dimensions)."""
+    sums = np.zeros((labels.max() + 1, embeddings.shape[1]))
+    np.add.at(sums, labels, embeddings)
+    return sums
+
+
+def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each row at unit norm; a row of zeros stays one."""
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
 
 
 def _large_clusters(tree: Tree, smallest: int) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 
 from diarize.training.heard import FRAME, frame_levels, intervals, voice_activity
+from diarize.training.recording import rms
 from diarize.training.speech import Voice, read_audio
 from diarize.types import SAMPLE_RATE, Samples
 
@@ -88,7 +89,7 @@ def utterance_pieces(samples: Samples) -> list[tuple[Samples, NDArray[np.bool_]]
     heard = np.repeat(active, FRAME)
     if not heard.any():
         return []
-    samples = samples * np.float32(LEVEL / np.sqrt(np.mean(np.square(samples[heard], dtype=np.float64))))
+    samples = samples * np.float32(LEVEL / rms(samples[heard]))
     pieces = []
     for start, end in intervals(active):
         if end - start < _SHORTEST:
