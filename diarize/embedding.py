@@ -68,7 +68,13 @@ def embed(
         for window, embedding in zip(together, embeddings, strict=False):  # the batch may not be full
             embedded.append(
                 EmbeddingWindow(
-                    window.start, window.end, window.speech, window.group, embedding.copy(), quality(window, length)
+                    window.start,
+                    window.end,
+                    window.speech,
+                    window.group,
+                    embedding.copy(),
+                    quality(window, length),
+                    window.provisional,
                 )
             )
     return embedded

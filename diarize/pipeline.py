@@ -9,15 +9,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diarize.clustering.memory import EmbeddingFile
 from diarize.clustering.offline import ClusteringConfig, OfflineClustering
+from diarize.clustering.online import OnlineClustering, OnlineConfig
 from diarize.config import from_mapping, merge, parse_settings
 from diarize.embedding import EmbeddingConfig, embed
 from diarize.formats import Diarization, to_annotation
+from diarize.live import LiveConfig, LiveFront
+from diarize.revisions import RevisedTurns
 from diarize.rttm import turns_from
 from diarize.sources import Audio, Source, open_source
 from diarize.stage import Stage
 from diarize.turns import Turns, TurnsConfig
-from diarize.types import AudioChunk, EmbeddingWindow, SpeechWindow, TurnUpdate, seconds
+from diarize.types import AudioChunk, Clock, EmbeddingWindow, Merge, SpeechWindow, TurnUpdate, seconds
 from diarize.vad import VadConfig, VoiceActivityDetection
 from diarize.windows import SlidingWindows, WindowsConfig
 
@@ -39,6 +43,8 @@ class PipelineConfig:
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
     turns: TurnsConfig = field(default_factory=TurnsConfig)
+    live: LiveConfig = field(default_factory=LiveConfig)
+    online: OnlineConfig = field(default_factory=OnlineConfig)
 
 
 def recipes() -> Path:
@@ -95,6 +101,21 @@ class SpeakerDiarization:
         """A new stream's second half: embeddings to turns."""
         return OfflineClustering(self.config.clustering) | Turns(self.config.turns)
 
+    def live_front(self) -> Stage[AudioChunk, SpeechWindow | Clock]:
+        """A new live stream's first half: the same windows, on a clock."""
+        config = self.config
+        return LiveFront(VoiceActivityDetection(config.vad), SlidingWindows(config.windows), config.live)
+
+    def live_back(self, embeddings: EmbeddingFile) -> Stage[EmbeddingWindow | Clock | Merge, TurnUpdate]:
+        """A new live stream's second half: turns that are shown at once and corrected; every embedding is kept."""
+        config = self.config
+        clustering = OnlineClustering(config.clustering, config.online, embeddings)
+        return clustering | RevisedTurns(config.turns, config.live, config.online.buffer)
+
+    def live(self, embeddings: EmbeddingFile | None = None) -> Live:
+        """A live stream, for one speaker at the microphone or a program; see `Live`."""
+        return Live(self, EmbeddingFile() if embeddings is None else embeddings)
+
     def diarize(self, audio: Audio | Source, progress: Progress | None = None) -> Diarization:
         """Everything that is known about a recording.
 
@@ -109,6 +130,35 @@ class SpeakerDiarization:
         """The turns as pyannote's Annotation; see `diarize`."""
         result = self.diarize(audio, progress)
         return to_annotation(turns_from(result.updates), result.uri)
+
+
+class Live:
+    """One live stream: push the audio as it comes; the newest update of each id is what to show.
+
+    After `flush` the turns are those of the offline run over the same audio: the same boundaries and the same partition
+    into speakers, under the labels shown live.
+    """
+
+    def __init__(self, diarization: SpeakerDiarization, embeddings: EmbeddingFile) -> None:
+        self._embed = diarization.embed
+        self._front, self._back = diarization.live_front(), diarization.live_back(embeddings)
+
+    def push(self, chunk: AudioChunk) -> list[TurnUpdate]:
+        """More audio, of any length; it follows what came before.  What changes in what is shown."""
+        return self._through(self._front.push(chunk))
+
+    def merge(self, speaker: int, into: int) -> list[TurnUpdate]:
+        """Two speakers, by the numbers in their labels, are one person."""
+        return self._back.push(Merge(speaker, into))
+
+    def flush(self) -> list[TurnUpdate]:
+        """The audio is over: every turn, final."""
+        return self._through(self._front.flush()) + self._back.flush()
+
+    def _through(self, items: Sequence[SpeechWindow | Clock]) -> list[TurnUpdate]:
+        embedded = iter(self._embed([item for item in items if isinstance(item, SpeechWindow)]))
+        between = [item if isinstance(item, Clock) else next(embedded) for item in items]
+        return [update for item in between for update in self._back.push(item)]
 
 
 def drive(

@@ -79,7 +79,16 @@ def cut_turns(windows: Iterable[SpeakerWindow], config: TurnsConfig) -> list[Spe
     Neighbouring windows that overlap are cut at the middle of the overlap (as SpeechBrain and WeSpeaker do); in the
     stretch that is left to a group of windows those of its voices talk whose `speech` covers it.
     """
-    pieces = [piece for group, share in _shares(list(windows)) for piece in _pieces(group, share)]
+    return smooth(cut(windows), config)
+
+
+def cut(windows: Iterable[SpeakerWindow]) -> list[SpeakerTurn]:
+    """What each window has the say over, as a turn of its own; by start."""
+    return [piece for group, share in _shares(list(windows)) for piece in _pieces(group, share)]
+
+
+def smooth(pieces: Iterable[SpeakerTurn], config: TurnsConfig) -> list[SpeakerTurn]:
+    """Turns out of the pieces of windows: joined, and rid of slivers."""
     joined = join(pieces, 0)
     return join(absorb_slivers(joined, position(config.sliver)), position(config.gap))
 

@@ -6,7 +6,7 @@ Seconds are made once, by division, at the edge (RTTM, JSON, a screen): no round
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,37 @@ def seconds(position: int) -> float:
 def position(seconds: float) -> int:
     """The sample position nearest to a time in seconds."""
     return round(seconds * SAMPLE_RATE)
+
+
+@dataclass(eq=False)
+class Held:
+    """Audio that a stage keeps because it will need it again: samples from position `start` on.
+
+    The state of a stage holds audio in this type and no other, so that a state can be kept on disk without any voice
+    in it, and be given its audio back.
+    """
+
+    start: int = 0
+    samples: Samples = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    @property
+    def end(self) -> int:
+        """The position after the last sample."""
+        return self.start + len(self.samples)
+
+    def append(self, samples: Samples) -> None:
+        """More audio has come."""
+        self.samples = np.concatenate((self.samples, samples))
+
+    def cut(self, start: int, end: int) -> Samples:
+        """A copy of the audio in [start, end)."""
+        return self.samples[start - self.start : end - self.start].copy()
+
+    def forget(self, before: int) -> None:
+        """Let go of what lies before this position."""
+        if before > self.start:
+            self.samples = self.samples[before - self.start :].copy()
+            self.start = before
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +94,8 @@ class SpeechWindow:
     speech: the intervals, inside [start, end), in which this voice talks.
     group: windows of the same group are different voices at the same time (cannot-link).
     samples: shape (end - start,), float32.
+    provisional: the window is still growing, and is embedded now so that what is shown live keeps its latency; the next
+        windows of its group take its place.
     """
 
     start: int
@@ -70,6 +103,7 @@ class SpeechWindow:
     speech: tuple[Interval, ...]
     group: int
     samples: Samples
+    provisional: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +120,7 @@ class EmbeddingWindow:
     group: int
     embedding: NDArray[np.float32]
     quality: float
+    provisional: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,6 +137,21 @@ class SpeakerWindow:
     group: int
     speaker: int
     confidence: float
+
+
+@dataclass(frozen=True)
+class Clock:
+    """So much of the stream has been heard: everything before this position has been said by the front stages."""
+
+    position: int
+
+
+@dataclass(frozen=True)
+class Merge:
+    """The user says that two speakers, by their numbers, are one person."""
+
+    speaker: int
+    into: int
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from diarize import levels
 from diarize.levels import Levels
 from diarize.stage import Stage
-from diarize.types import AudioChunk, Interval, Samples, SpeechChunk, position
+from diarize.types import AudioChunk, Held, Interval, Samples, SpeechChunk, position
 
 
 class SpeechDetector(Protocol):
@@ -97,17 +97,13 @@ def load_detector(config: VadConfig) -> SpeechDetector:
     return load_silero()
 
 
-def _nothing() -> Samples:
-    return np.zeros(0, np.float32)
-
-
 @dataclass
 class VadState:
     """How far a stream has been heard, and the stretch of speech that is open.  Positions in samples.
 
     detector: the detector's own state.
     levels: of the level control.
-    audio, start: the samples still needed, and the position of the first of them.
+    audio: the samples still needed.
     frames: how many frames the detector has heard.
     recent: the probabilities of the last of them, as many as smoothing needs.
     decided: how many frames have been found to be speech or not.
@@ -118,8 +114,7 @@ class VadState:
 
     detector: Any
     levels: Levels
-    audio: Samples = field(default_factory=_nothing)
-    start: int = 0
+    audio: Held = field(default_factory=Held)
     frames: int = 0
     recent: list[float] = field(default_factory=list)
     decided: int = 0
@@ -156,17 +151,22 @@ class VoiceActivityDetection(Stage[AudioChunk, SpeechChunk]):
         self._before, self._after = (width - 1) // 2, width // 2
         self.state = VadState(self.detector.start(), levels.start(config.target_level))
 
+    @property
+    def delay(self) -> int:
+        """In samples: so far behind the audio, at most, does speech begin to flow, and then go on."""
+        return self._min_on + self._pad + (1 + self._after) * self.detector.frame
+
     def push(self, item: AudioChunk, /) -> list[SpeechChunk]:
         state, frame = self.state, self.detector.frame
-        end = state.start + len(state.audio)
+        end = state.audio.end
         if item.position != end:
             raise ValueError(f"audio chunk at {item.position} does not follow the audio before it, which ends at {end}")
-        state.audio = np.concatenate((state.audio, item.samples))
-        end += len(item.samples)
+        state.audio.append(item.samples)
+        end = state.audio.end
         out = []
         while (state.frames + 1) * frame <= end:
-            begin = state.frames * frame - state.start
-            self._hear(state.audio[begin : begin + frame])
+            begin = state.frames * frame
+            self._hear(state.audio.cut(begin, begin + frame))
             if state.frames - state.decided > self._after:
                 out += self._decide(end)
         self._forget()
@@ -174,8 +174,8 @@ class VoiceActivityDetection(Stage[AudioChunk, SpeechChunk]):
 
     def flush(self) -> list[SpeechChunk]:
         state, frame = self.state, self.detector.frame
-        end = state.start + len(state.audio)
-        rest = state.audio[state.frames * frame - state.start :]
+        end = state.audio.end
+        rest = state.audio.cut(state.frames * frame, end)
         if len(rest):
             self._hear(np.pad(rest, (0, frame - len(rest))))
         out = []
@@ -226,8 +226,7 @@ class VoiceActivityDetection(Stage[AudioChunk, SpeechChunk]):
         state = self.state
         if state.onset is None or state.offset - state.onset < self._min_on or (until == state.given and not closes):
             return []
-        samples = state.audio[state.given - state.start : until - state.start].copy()
-        chunk = SpeechChunk(state.given, samples, closes)
+        chunk = SpeechChunk(state.given, state.audio.cut(state.given, until), closes)
         state.given = until
         return [chunk]
 
@@ -235,9 +234,7 @@ class VoiceActivityDetection(Stage[AudioChunk, SpeechChunk]):
         """Let go of audio that nothing can ask for any more."""
         state = self.state
         needed = state.given if state.onset is not None else state.decided * self.detector.frame - self._pad
-        if needed > state.start:
-            state.audio = state.audio[needed - state.start :].copy()
-            state.start = needed
+        state.audio.forget(needed)
 
 
 def speech_intervals(chunks: Iterable[AudioChunk], config: VadConfig | None = None) -> list[Interval]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-import numpy as np
+from dataclasses import dataclass
 
 from diarize.stage import Stage
-from diarize.types import Samples, SpeechChunk, SpeechWindow, position
+from diarize.types import Held, SpeechChunk, SpeechWindow, position
 
 
 @dataclass(frozen=True)
@@ -33,24 +31,21 @@ class WindowsConfig:
         return position(self.length)
 
 
-def _nothing() -> Samples:
-    return np.zeros(0, np.float32)
-
-
 @dataclass
 class WindowsState:
     """The stretch of speech that is open.  Positions in samples.
 
-    audio, start: the last of its samples, and the position of the first of them; start is None between stretches.
+    audio: the last of its samples; None between stretches.
     next: where the next window starts.
     covered: where the last window ended, or None while there is none.
+    said: up to where windows have reached, those included that were still growing.
     group: how many windows the stream has had.
     """
 
-    audio: Samples = field(default_factory=_nothing)
-    start: int | None = None
+    audio: Held | None = None
     next: int = 0
     covered: int | None = None
+    said: int = 0
     group: int = 0
 
 
@@ -73,38 +68,53 @@ class SlidingWindows(Stage[SpeechChunk, SpeechWindow]):
 
     def push(self, item: SpeechChunk, /) -> list[SpeechWindow]:
         state = self.state
-        if state.start is None:
-            state.start = state.next = item.position
-        end = state.start + len(state.audio)
-        if item.position != end:
-            raise ValueError(f"speech at {item.position} does not follow its stretch, which goes up to {end}")
-        state.audio = np.concatenate((state.audio, item.samples))
-        end += len(item.samples)
+        if state.audio is None:
+            state.audio = Held(item.position)
+            state.next = state.said = item.position
+        audio = state.audio
+        if item.position != audio.end:
+            raise ValueError(f"speech at {item.position} does not follow its stretch, which goes up to {audio.end}")
+        audio.append(item.samples)
         out = []
-        while end - state.next >= self._length:
-            out.append(self._window(state.start, state.next, state.next + self._length))
+        while audio.end - state.next >= self._length:
+            out.append(self._window(audio, state.next, state.next + self._length))
             state.next += self._step
         if item.closes:
             return out + self.flush()
-        if len(state.audio) > self._length:
-            state.audio = state.audio[-self._length :].copy()
-            state.start = end - self._length
+        audio.forget(audio.end - self._length)
         return out
 
     def flush(self) -> list[SpeechWindow]:
-        state = self.state
+        audio = self.state.audio
         out = []
-        if state.start is not None:
-            end = state.start + len(state.audio)
-            if len(state.audio) and state.covered != end:
-                out = [self._window(state.start, max(state.start, end - self._length), end)]
-        self.state = WindowsState(group=state.group)
+        if audio is not None and len(audio.samples) and self.state.covered != audio.end:
+            out = [self._window(audio, max(audio.start, audio.end - self._length), audio.end)]
+        self.state = WindowsState(group=self.state.group)
         return out
 
-    def _window(self, held: int, start: int, end: int) -> SpeechWindow:
-        """The window [start, end) of the audio held from position `held` on."""
+    @property
+    def unsaid(self) -> int | None:
+        """Where the speech begins that no window has reached yet, or None where there is none."""
         state = self.state
-        window = SpeechWindow(start, end, ((start, end),), state.group, state.audio[start - held : end - held].copy())
+        return state.said if state.audio is not None and state.said < state.audio.end else None
+
+    def grow(self) -> list[SpeechWindow]:
+        """The next window as far as it has come: the last `length` of the open stretch, provisional."""
+        audio = self.state.audio
+        if audio is None or self.unsaid is None:
+            return []
+        start = max(audio.start, audio.end - self._length)
+        self.state.said = audio.end
+        return [
+            SpeechWindow(
+                start, audio.end, ((start, audio.end),), self.state.group, audio.cut(start, audio.end), provisional=True
+            )
+        ]
+
+    def _window(self, audio: Held, start: int, end: int) -> SpeechWindow:
+        state = self.state
+        window = SpeechWindow(start, end, ((start, end),), state.group, audio.cut(start, end))
         state.covered = end
+        state.said = max(state.said, end)
         state.group += 1
         return window

@@ -28,7 +28,8 @@ LAYERS = [
     {"stage"},
     {"audio", "clustering", "decoding", "embedding", "levels", "models", "profiles", "turns", "vad", "windows"}
     | {"rttm", "formats", "metrics", "plot"},
-    {"sources"},
+    {"live", "sources"},
+    {"revisions"},
     {"orders", "pipeline"},
     {"doctor", "jobs", "server", "training"},
     {"cli"},

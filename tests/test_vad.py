@@ -140,7 +140,7 @@ def test_a_monologue_flows_while_it_lasts_and_little_is_held(smoothing: float) -
         given_out += sum(len(piece.samples) for piece in stage.push(chunk))
         spoken = chunk.position + len(chunk.samples) - 1000 * 160
         assert given_out >= spoken - position(config.min_on + 0.05) - 3 * 160
-        assert len(stage.state.audio) <= bound
+        assert len(stage.state.audio.samples) <= bound
         assert len(stage.state.recent) <= 5
 
 

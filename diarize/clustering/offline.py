@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,13 +18,14 @@ from diarize.clustering.agglomerative import (
     centroids,
     one_speaker,
 )
+from diarize.clustering.hdbscan import hdbscan_clusters
 from diarize.clustering.viterbi import viterbi
 from diarize.stage import Stage
 from diarize.types import SAMPLE_RATE, EmbeddingWindow, SpeakerWindow
 
 log = logging.getLogger(__name__)
 
-ALGORITHMS = ("agglomerative",)
+ALGORITHMS = ("agglomerative", "hdbscan")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class ClusteringConfig:
     threshold: cosine distance in 0..2 between the mean voices of two speakers; what is nearer is one speaker.  Higher
         finds fewer speakers.
     fragment: cosine distance in 0..2; windows that are on average this near are put together before speakers are told
-        apart.
+        apart; hdbscan needs it only where it finds too few clusters.
     smallest: windows; a smaller group, unless it is a tenth of the recording, is no speaker and goes to the nearest.
     switch_penalty: in cosine; the price of a change of speaker from one window to the next.  0 switches smoothing off.
     num_speakers, min_speakers, max_speakers: what is known of the number of speakers.
@@ -107,7 +109,7 @@ class OfflineClustering(Stage[EmbeddingWindow, SpeakerWindow]):
         if not windows:
             return []
         embeddings = np.stack([window.embedding for window in windows])
-        labels, confidence = cluster(embeddings, _gaps(windows), self.config)
+        labels, confidence = cluster(embeddings, gaps(windows), self.config)
         return [
             SpeakerWindow(window.start, window.end, window.speech, window.group, int(label), float(sure))
             for window, label, sure in zip(windows, labels, confidence, strict=True)
@@ -127,7 +129,7 @@ def cluster(
     if low > len(embeddings):
         log.warning("%d speakers wanted, but the speech fills only %d windows", low, len(embeddings))
     sample = np.unique(np.linspace(0, len(embeddings) - 1, config.limit).round().astype(int))
-    members = _speakers(embeddings[sample], config)
+    members = speakers(embeddings[sample], config)
     scores = embeddings @ centroids(embeddings[sample], members).T
     labels = viterbi(scores, config.switch_penalty * np.exp(-gaps))
     present = np.unique(labels)
@@ -137,7 +139,11 @@ def cluster(
     return by_first_appearance(labels), confidences(scores, labels)
 
 
-def _speakers(embeddings: Embeddings, config: ClusteringConfig) -> Labels:
+def speakers(embeddings: Embeddings, config: ClusteringConfig, level: int = logging.WARNING) -> Labels:
+    """The speaker of each embedding by itself, shape (n,): neither time nor smoothing enters.
+
+    level: of logging, at which it is said that agglomerative clustering stands in for HDBSCAN.
+    """
     low, high = config.speakers
     one = np.zeros(len(embeddings), dtype=np.int64)
     if len(embeddings) < 2 or high == 1:
@@ -145,6 +151,11 @@ def _speakers(embeddings: Embeddings, config: ClusteringConfig) -> Labels:
     tree = average_linkage(embeddings)
     if low == 1 and one_speaker(embeddings, tree, config.threshold, config.smallest):
         return one
+    if config.name == "hdbscan":
+        found = hdbscan_clusters(embeddings, config.threshold, smallest=config.smallest, minimum=low, maximum=high)
+        if found is not None:
+            return found
+        log.log(level, "HDBSCAN finds fewer than %d clusters: clustering agglomeratively", low)
     return agglomerative(
         embeddings,
         tree,
@@ -174,7 +185,7 @@ def confidences(scores: NDArray[np.float32], labels: Labels) -> NDArray[np.float
     return margin.clip(0, 1).astype(np.float32)
 
 
-def _gaps(windows: list[EmbeddingWindow]) -> NDArray[np.float64]:
+def gaps(windows: Sequence[EmbeddingWindow]) -> NDArray[np.float64]:
     """Seconds of silence between one window and the next, 0 where they overlap."""
     ends = np.array([window.end for window in windows[:-1]], dtype=np.float64)
     starts = np.array([window.start for window in windows[1:]], dtype=np.float64)

@@ -1,0 +1,172 @@
+"""From labelled windows that may be labelled anew to turns that are corrected: what is shown live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from diarize.live import TICK, LiveConfig
+from diarize.stage import Stage
+from diarize.turns import SpeakerTurn, TurnsConfig, cut, smooth
+from diarize.types import Clock, Merge, SpeakerWindow, TurnUpdate, position
+
+
+@dataclass
+class RevisedTurnsState:
+    """What has been heard and what is shown.  Positions in samples.
+
+    windows: by group, those that can still change what is shown before the end.
+    changed: one of them came or changed since the last clock.
+    hidden: where the first piece begins that is labelled and not shown yet; None when there is none.
+    edge: before it nothing changes before the end.
+    stumps: of turns that lie across the edge, the part before it.
+    shown: every turn that is shown, by its id.
+    open: the ids of those that can still change before the end.
+    ids: how many ids have been given.
+    merged: whose label the user has replaced by whose.
+    """
+
+    windows: dict[int, SpeakerWindow] = field(default_factory=dict)
+    changed: bool = False
+    hidden: int | None = None
+    edge: int = 0
+    stumps: list[SpeakerTurn] = field(default_factory=list)
+    shown: dict[int, SpeakerTurn] = field(default_factory=dict)
+    open: set[int] = field(default_factory=set)
+    ids: int = 0
+    merged: dict[int, int] = field(default_factory=dict)
+
+
+class RevisedTurns(Stage[SpeakerWindow | Clock | Merge, TurnUpdate]):
+    """Shows turns when the audio has gone `latency` beyond where they begin, lets them grow, and corrects them.
+
+    A turn keeps its id as long as anything is said where it was; else it is withdrawn.  At the end every turn is said
+    once more, final: those of `cut_turns` over all windows, as offline.
+
+    buffer: windows; so many of the newest can be labelled anew before the end.
+    """
+
+    state: RevisedTurnsState
+
+    def __init__(self, turns: TurnsConfig, live: LiveConfig, buffer: int) -> None:
+        self.config = turns
+        self._latency, self._buffer = position(live.latency), buffer
+        self.state = RevisedTurnsState()
+
+    def push(self, item: SpeakerWindow | Clock | Merge, /) -> list[TurnUpdate]:
+        state = self.state
+        if isinstance(item, Merge):
+            return self._merge(item)
+        if isinstance(item, SpeakerWindow):
+            state.windows[item.group] = item
+            state.changed = True
+            return []
+        limit = item.position + TICK - self._latency  # before the next tick comes, as much more may have been heard
+        if not state.changed and (state.hidden is None or state.hidden >= limit):
+            return []
+        updates = self._show(self._turns(limit), state.open, final=False)
+        if len(state.windows) > self._buffer + self._buffer // 4:
+            self._settle()
+        return updates
+
+    def flush(self) -> list[TurnUpdate]:
+        state = self.state
+        pieces = [replace(piece, speaker=self._label(piece.speaker)) for piece in cut(self._ordered())]
+        return self._show(smooth(pieces, self.config), set(state.shown), final=True)
+
+    def _turns(self, limit: int) -> list[SpeakerTurn]:
+        """The turns after the edge, with the parts before it, as far as pieces that begin before `limit` tell."""
+        state = self.state
+        pieces = [piece for piece in cut(self._ordered()) if piece.end > state.edge]
+        state.changed = False
+        state.hidden = min((piece.start for piece in pieces if piece.start >= limit), default=None)
+        told = [
+            replace(piece, start=max(piece.start, state.edge), speaker=self._label(piece.speaker))
+            for piece in pieces
+            if piece.start < limit
+        ]
+        return smooth([*state.stumps, *told], self.config)
+
+    def _show(self, turns: Sequence[SpeakerTurn], ids: set[int], *, final: bool) -> list[TurnUpdate]:
+        """Put these turns in place of those shown under `ids`; what that changes."""
+        state = self.state
+        kept = _kept({i: state.shown[i] for i in sorted(ids)}, turns)
+        updates = [_update(i, state.shown.pop(i), None, final) for i in sorted(ids.difference(kept.values()))]
+        state.open.clear()
+        for place, turn in enumerate(turns):
+            number = kept.get(place, state.ids)
+            state.ids = max(state.ids, number + 1)
+            before = state.shown.get(number)
+            state.shown[number] = turn
+            state.open.add(number)
+            same = before is not None and _said(before) == _said(turn)
+            if final or not same:
+                updates.append(_update(number, turn, turn.speaker, final))
+        return updates
+
+    def _settle(self) -> None:
+        """Let go of the oldest windows, which cannot change any more."""
+        state = self.state
+        ordered = self._ordered()
+        before, first = ordered[-self._buffer - 1], ordered[-self._buffer]
+        state.edge = max(first.start, (before.end + first.start) // 2)  # where `cut` parts the two
+        state.windows = {window.group: window for window in ordered[-self._buffer :]}
+        across = [state.shown[i] for i in sorted(state.open)]
+        state.stumps = [
+            replace(turn, end=min(turn.end, state.edge)) for turn in across if turn.start < state.edge < turn.end
+        ]
+        state.open = {i for i in state.open if state.shown[i].end > state.edge}
+
+    def _merge(self, merge: Merge) -> list[TurnUpdate]:
+        state = self.state
+        into = self._label(merge.into)
+        state.merged = {speaker: into if to == merge.speaker else to for speaker, to in state.merged.items()}
+        state.merged[merge.speaker] = into
+        state.stumps = [replace(stump, speaker=self._label(stump.speaker)) for stump in state.stumps]
+        state.changed = True
+        updates = []
+        for number, turn in state.shown.items():
+            if turn.speaker == merge.speaker:
+                state.shown[number] = replace(turn, speaker=into)
+                updates.append(_update(number, turn, into, final=False))
+        return updates
+
+    def _label(self, speaker: int) -> int:
+        return self.state.merged.get(speaker, speaker)
+
+    def _ordered(self) -> list[SpeakerWindow]:
+        return sorted(self.state.windows.values(), key=lambda window: (window.start, window.end))
+
+
+def _said(turn: SpeakerTurn) -> tuple[int, int, int]:
+    """What is shown of a turn; a confidence that moves a little is not worth an update."""
+    return turn.start, turn.end, turn.speaker
+
+
+def _kept(shown: dict[int, SpeakerTurn], turns: Sequence[SpeakerTurn]) -> dict[int, int]:
+    """For the place of a turn the id it goes on under: that of the turn it shares most with, of its speaker first."""
+    shared = []
+    first = 0
+    old = sorted(shown.items(), key=lambda item: (item[1].start, item[1].end))
+    longest = max((turn.length for turn in shown.values()), default=0)
+    for place, turn in enumerate(turns):
+        while first < len(old) and old[first][1].start + longest <= turn.start:
+            first += 1
+        for number, before in old[first:]:
+            if before.start >= turn.end:
+                break
+            overlap = min(turn.end, before.end) - max(turn.start, before.start)
+            if overlap > 0:
+                shared.append((before.speaker == turn.speaker, overlap, -number, place))
+    kept: dict[int, int] = {}
+    taken: set[int] = set()
+    for _, _, negative, place in sorted(shared, reverse=True):
+        if place not in kept and -negative not in taken:
+            kept[place] = -negative
+            taken.add(-negative)
+    return kept
+
+
+def _update(number: int, turn: SpeakerTurn, speaker: int | None, final: bool) -> TurnUpdate:
+    label = None if speaker is None else f"SPEAKER_{speaker:02d}"
+    return TurnUpdate(number, turn.start, turn.end, label, None, turn.confidence, final)
