@@ -1,4 +1,4 @@
-"""The command line: `diarize file`, `diarize score`, `diarize doctor`.
+"""The command line: `diarize file`, `mic`, `serve`, `recover`, `simulate-live`, `score`, `doctor`.
 
 Exit codes: 0 done, 1 some work failed, 2 the command cannot be done as it was given, 130 interrupted.  An error is
 one line on stderr.  The commands import what they need when they run: `diarize doctor` must start where a package is
@@ -7,21 +7,31 @@ broken, and `diarize --help` at once.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console, RenderableType
 from rich.text import Text
 
 from diarize import __version__
+from diarize.cli_live import mic, simulate_live
+from diarize.cli_server import recover, serve
+from diarize.options import (
+    Changes,
+    Clustering,
+    Compute,
+    MaxSpeakers,
+    MinSpeakers,
+    Model,
+    NumSpeakers,
+    Recipe,
+    Vad,
+    configured,
+)
+from diarize.terminal import UsageError, Warnings, exit_code, fail, say, say_written, show, stderr, write
 
 if TYPE_CHECKING:
     from diarize.jobs import Outcome
@@ -32,10 +42,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-stderr = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
-
-UsageError: Any = typer.BadParameter.__mro__[1]
-"""Click's; typer imports click or, since 0.22, carries it inside."""
 
 
 def main() -> None:
@@ -51,62 +57,6 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     sys.exit(code)
-
-
-def say(message: str) -> None:
-    """One line on stderr; what cannot be printed, such as a line break in a file's name, is shown as an escape."""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-    stderr.print(line)
-
-
-def fail(message: str, code: int) -> NoReturn:
-    """One line on stderr, and out."""
-    say(f"error: {message}")
-    sys.exit(code)
-
-
-class Warnings(logging.Handler):
-    """What the package logs, on stderr, above the progress bar."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        say(f"{record.levelname.lower()}: {record.getMessage()}")
-
-
-@contextmanager
-def exit_code(code: int) -> Iterator[None]:
-    """An error in here ends the command with this code and one line."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        from diarize.orders import explain
-
-        fail(explain(error), code)
-
-
-def write(text: str) -> None:
-    """Write to standard output, in UTF-8 wherever it goes.
-
-    Raises OSError when it cannot be written; a reader that has seen enough (`diarize file ... | head`) is no error.
-    """
-    if sys.stdout is None:
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard output")
-    try:
-        sys.stdout.buffer.write(text.encode(errors="backslashreplace"))
-        sys.stdout.buffer.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would try to write it again
-        if not isinstance(error, BrokenPipeError):
-            raise OSError(error.errno, error.strerror, "standard output") from error
-
-
-def show(*renderables: RenderableType) -> None:
-    """Write what rich renders to standard output."""
-    terminal = sys.stdout is not None and sys.stdout.isatty()
-    stdout = Console(highlight=False, soft_wrap=True, width=None if terminal else 120)  # tables need a width
-    with stdout.capture() as capture:
-        for renderable in renderables:
-            stdout.print(renderable)
-    write(capture.get())
 
 
 def show_version(wanted: bool) -> None:
@@ -139,19 +89,15 @@ def file(
         str | None,
         typer.Option(metavar="rttm|json", help="What to write; by default what the ending of --output says, or RTTM."),
     ] = None,
-    pipeline: Annotated[
-        str | None, typer.Option(metavar="NAME|PATH", help="A recipe: a shipped one or a TOML file.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, such as vad.onset=0.6.")
-    ] = None,
-    vad: Annotated[str | None, typer.Option(metavar="NAME", help="silero or webrtc.")] = None,
-    clustering: Annotated[str | None, typer.Option(metavar="NAME", help="agglomerative.")] = None,
-    model: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="The speaker embedding's weights.")] = None,
-    compute: Annotated[str | None, typer.Option(metavar="cpu|cuda|mps", help="Where the network runs.")] = None,
-    num_speakers: Annotated[int | None, typer.Option(metavar="N", help="There are exactly so many speakers.")] = None,
-    min_speakers: Annotated[int | None, typer.Option(metavar="N", help="There are at least so many.")] = None,
-    max_speakers: Annotated[int | None, typer.Option(metavar="N", help="There are at most so many.")] = None,
+    pipeline: Recipe = None,
+    set_: Changes = None,
+    vad: Vad = None,
+    clustering: Clustering = None,
+    model: Model = None,
+    compute: Compute = None,
+    num_speakers: NumSpeakers = None,
+    min_speakers: MinSpeakers = None,
+    max_speakers: MaxSpeakers = None,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Files done at the same time.")] = 1,
     plot: Annotated[Path | None, typer.Option(metavar="PNG|SVG", help="Draw the timeline of one input.")] = None,
     rate: Annotated[int, typer.Option(metavar="HZ", help="Sample rate of raw PCM.")] = 16_000,
@@ -164,21 +110,10 @@ def file(
     """
     from diarize.jobs import run
     from diarize.orders import RawAudio, plan
-    from diarize.pipeline import SpeakerDiarization, load_config
+    from diarize.pipeline import SpeakerDiarization
 
-    shorter = {
-        "vad.name": vad,
-        "clustering.name": clustering,
-        "embedding.model": model,
-        "embedding.compute": compute,
-        "clustering.num_speakers": num_speakers,
-        "clustering.min_speakers": min_speakers,
-        "clustering.max_speakers": max_speakers,
-    }
-    # JSON's numbers and strings are TOML's, but for its escapes of characters beyond 16 bits
-    chosen = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in shorter.items() if value is not None]
     with exit_code(2):
-        config = load_config(pipeline, [*(set_ or []), *chosen])
+        config = configured(pipeline, set_, vad, clustering, model, compute, num_speakers, min_speakers, max_speakers)
         orders = plan(inputs, output, format, plot, RawAudio(rate, channels, encoding))
         diarization = SpeakerDiarization(config)
     with exit_code(1):
@@ -193,15 +128,13 @@ def report(outcome: Outcome) -> bool:
     elif outcome.order.output is None:
         write(outcome.text)
     else:
-        speakers, turns = counted(outcome.speakers, "speaker"), counted(outcome.turns, "turn")
         speed = f"{outcome.seconds:.0f} s of audio in {outcome.took:.1f} s"
-        say(f"{outcome.order.output}: {speakers}, {turns}; {speed}")
+        say_written(outcome.order.output, outcome.speakers, outcome.turns, speed)
     return outcome.error is None
 
 
-def counted(number: int, noun: str) -> str:
-    """1 turn, 2 turns."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+for live in (mic, serve, recover, simulate_live):
+    app.command()(live)
 
 
 @app.command()

@@ -40,6 +40,7 @@ def examine() -> list[Finding]:
     findings += [_tried(f"vad {name}", partial(_vad, name), f"install {package} again") for name, package in _VADS]
     findings.append(_tried("model", _model, f"{REINSTALL}, and torch"))
     findings.append(_tried("compute cpu", partial(_device, "cpu"), "install torch again"))
+    findings.append(_optional("microphone", _microphone, "an input device, and PortAudio (Debian: libportaudio2)"))
     findings += [_optional(f"compute {name}", partial(_device, name), need) for name, need in DEVICES.items()]
     return findings
 
@@ -122,6 +123,12 @@ def _model() -> str:
     encoder = SpeakerEncoder.from_pretrained()
     encoder.encode(np.random.default_rng(0).standard_normal(SAMPLE_RATE).astype(np.float32) / 10)
     return f"{next(iter(BUNDLED))}, {encoder.dimensions} dimensions, sha256 {encoder.fingerprint[:12]}"
+
+
+def _microphone() -> str:
+    from diarize.microphone.device import choose, devices
+
+    return choose(devices()).name
 
 
 def _device(name: str) -> str:

@@ -67,23 +67,21 @@ class LiveFront(Stage[AudioChunk, SpeechWindow | Clock]):
             raise ValueError(f"audio chunk at {item.position} does not follow the audio before it, up to {audio.end}")
         audio.append(item.samples)
         out: list[SpeechWindow | Clock] = []
-        while audio.end - audio.start >= TICK:
-            out += self._hear(audio.start + TICK)
+        for until in range(audio.start + TICK, audio.end + 1, TICK):
+            out += self._hear(until - TICK, until)
+        audio.forget(audio.end - audio.end % TICK)
         return out
 
     def flush(self) -> list[SpeechWindow | Clock]:
-        end = self.state.audio.end
-        out = self._hear(end)
-        closed = [window for piece in self.vad.flush() for window in self.windows.push(piece)]
-        return [*out[:-1], *closed, *self.windows.flush(), Clock(end)]
-
-    def _hear(self, until: int) -> list[SpeechWindow | Clock]:
-        """One tick: the audio held up to `until`."""
         audio = self.state.audio
-        chunk = AudioChunk(audio.start, audio.cut(audio.start, until))
-        audio.forget(until)
+        rest = self._hear(audio.start, audio.end) if audio.start < audio.end else []
+        closed = [window for piece in self.vad.flush() for window in self.windows.push(piece)]
+        return [*rest[:-1], *closed, *self.windows.flush(), *rest[-1:]]
+
+    def _hear(self, start: int, until: int) -> list[SpeechWindow | Clock]:
+        """One tick of the audio held."""
         out: list[SpeechWindow | Clock] = []
-        for piece in self.vad.push(chunk):
+        for piece in self.vad.push(AudioChunk(start, self.state.audio.cut(start, until))):
             out += self.windows.push(piece)
         unsaid = self.windows.unsaid
         # before the next tick comes, as much more audio may have come in

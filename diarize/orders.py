@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from diarize.audio import check_layout, frame_bytes
@@ -82,6 +83,12 @@ class Order:
         return open_source(self.input)
 
 
+def format_of(output: str | PathLike[str] | None) -> str:
+    """The format that the ending of an output's name says, or RTTM."""
+    ending = Path(output or "").suffix.removeprefix(".")
+    return ending if ending in FORMATS else "rttm"
+
+
 def plan(inputs: Sequence[str], output: str | None, form: str | None, plot: Path | None, raw: RawAudio) -> list[Order]:
     """Decide what is written where.
 
@@ -90,9 +97,7 @@ def plan(inputs: Sequence[str], output: str | None, form: str | None, plot: Path
     Raises ValueError for an unknown format, several inputs without a folder or beside standard input, a standard
     input that is not there, a picture that cannot be drawn, and an output that would fall on another or a recording.
     """
-    if form is None:
-        ending = Path(output or "").suffix.removeprefix(".")
-        form = ending if ending in FORMATS else "rttm"
+    form = format_of(output) if form is None else form
     if form not in FORMATS:
         raise ValueError(f"unknown format {form!r}: choose one of {', '.join(FORMATS)}")
     if len(inputs) > 1 and output is None:

@@ -58,7 +58,7 @@ class RevisedTurns(Stage[SpeakerWindow | Clock | Merge, TurnUpdate]):
         if isinstance(item, Merge):
             return self._merge(item)
         if isinstance(item, SpeakerWindow):
-            state.windows[item.group] = item
+            state.windows[item.group] = self._renamed(item)
             state.changed = True
             return []
         limit = item.position + TICK - self._latency  # before the next tick comes, as much more may have been heard
@@ -70,9 +70,8 @@ class RevisedTurns(Stage[SpeakerWindow | Clock | Merge, TurnUpdate]):
         return updates
 
     def flush(self) -> list[TurnUpdate]:
-        state = self.state
-        pieces = [replace(piece, speaker=self._label(piece.speaker)) for piece in cut(self._ordered())]
-        return self._show(smooth(pieces, self.config), set(state.shown), final=True)
+        windows = [window for window in self._ordered() if not window.provisional]
+        return self._show(smooth(cut(windows), self.config), set(self.state.shown), final=True)
 
     def _turns(self, limit: int) -> list[SpeakerTurn]:
         """The turns after the edge, with the parts before it, as far as pieces that begin before `limit` tell."""
@@ -81,7 +80,7 @@ class RevisedTurns(Stage[SpeakerWindow | Clock | Merge, TurnUpdate]):
         state.changed = False
         state.hidden = min((piece.start for piece in pieces if piece.start >= limit), default=None)
         told = [
-            replace(piece, start=max(piece.start, state.edge), speaker=self._label(piece.speaker))
+            piece if piece.start >= state.edge else replace(piece, start=state.edge)
             for piece in pieces
             if piece.start < limit
         ]
@@ -119,20 +118,27 @@ class RevisedTurns(Stage[SpeakerWindow | Clock | Merge, TurnUpdate]):
 
     def _merge(self, merge: Merge) -> list[TurnUpdate]:
         state = self.state
-        into = self._label(merge.into)
-        state.merged = {speaker: into if to == merge.speaker else to for speaker, to in state.merged.items()}
-        state.merged[merge.speaker] = into
+        one, into = self._label(merge.speaker), self._label(merge.into)  # either may have been merged before
+        if one == into:
+            return []
+        state.merged = {speaker: into if to == one else to for speaker, to in state.merged.items()}
+        state.merged[one] = into
+        state.windows = {group: self._renamed(window) for group, window in state.windows.items()}
         state.stumps = [replace(stump, speaker=self._label(stump.speaker)) for stump in state.stumps]
         state.changed = True
         updates = []
         for number, turn in state.shown.items():
-            if turn.speaker == merge.speaker:
+            if turn.speaker == one:
                 state.shown[number] = replace(turn, speaker=into)
                 updates.append(_update(number, turn, into, final=False))
         return updates
 
     def _label(self, speaker: int) -> int:
         return self.state.merged.get(speaker, speaker)
+
+    def _renamed(self, window: SpeakerWindow) -> SpeakerWindow:
+        speaker = self._label(window.speaker)
+        return window if speaker == window.speaker else replace(window, speaker=speaker)
 
     def _ordered(self) -> list[SpeakerWindow]:
         return sorted(self.state.windows.values(), key=lambda window: (window.start, window.end))

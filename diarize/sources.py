@@ -19,6 +19,7 @@ from diarize.audio import (
     check_layout,
     decode_pcm,
     frame_bytes,
+    mended,
     mixdown,
     to_float,
 )
@@ -28,9 +29,6 @@ from diarize.types import SAMPLE_RATE, AudioChunk, Samples
 Audio = str | PathLike[str] | NDArray[Any] | tuple[Any, int]
 """A path; an array at 16 kHz, shape (samples,) or (channels, samples); or such an array or tensor of any rate with
 its sample rate in Hz, as `torchaudio.load` returns them.  Integers are scaled to -1..1."""
-
-_LOUDEST = 1e10
-"""Beyond it, samples are no numbers: float files at the scale of 32-bit integers stay below."""
 
 _HEADERS = (b"RIFF", b"fLaC", b"OggS")
 
@@ -100,11 +98,11 @@ def _mended(blocks: Iterable[Block], name: str) -> Iterator[Block]:
     """The blocks, with silence in place of what is no number."""
     warned = False
     for block in blocks:
-        sound = np.abs(block) < _LOUDEST  # false for NaN
-        if not warned and not sound.all():
+        sound, unsound = mended(block)
+        if unsound and not warned:
             log.warning("%s: has samples that are no numbers (NaN, infinite); they are taken as silence", name)
             warned = True
-        yield np.where(sound, block, np.float32(0))
+        yield sound
 
 
 def _resampled(pieces: Iterable[Samples], sample_rate: float) -> Iterator[Samples]:

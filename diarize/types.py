@@ -129,6 +129,7 @@ class SpeakerWindow:
 
     speaker: the cluster's number, from 0 in order of first appearance.
     confidence: in 0..1, how much nearer this speaker is than the next one (see `clustering.offline`).
+    provisional: the window was still growing; it counts until another of its group, or the end, comes.
     """
 
     start: int
@@ -137,6 +138,7 @@ class SpeakerWindow:
     group: int
     speaker: int
     confidence: float
+    provisional: bool = False
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ SEE = "; see diarize file --help"
         ("file a.wav --plot x.jpg", "cannot draw 'x.jpg': a picture's name must end in .png or .svg"),
         ("file a.wav --format srt", "unknown format 'srt': choose one of rttm, json"),
         ("file a.wav --vad energy", "vad name is 'energy': give 'silero' or 'webrtc'"),
-        ("file a.wav --clustering magic", "unknown clustering 'magic': choose one of agglomerative"),
+        ("file a.wav --clustering magic", "unknown clustering 'magic': choose one of agglomerative, hdbscan"),
         ("file a.wav --num-speakers 0", "clustering.num_speakers is 0: there must be at least 1 speaker"),
         ("file a.wav --max-speakers -1", "clustering.max_speakers is -1: there must be at least 1 speaker"),
         (
@@ -187,7 +187,7 @@ SEE = "; see diarize file --help"
         ("file a.wav --set vad.onset=7", "vad onset is 7.0: give 0 to 1"),
         ("file a.wav --pipeline odd.toml", "unknown setting vda: did you mean vad?"),
         ("file a.wav --pipeline a.wav", "recipe a.wav is not TOML: *"),
-        ("file a.wav --pipeline x", "no recipe 'x': give the path of a TOML file or one of file, telephone"),
+        ("file a.wav --pipeline x", "no recipe 'x': give the path of a TOML file or one of file, *telephone"),
         ("file a.wav --compute abacus", "unknown compute 'abacus': choose one of cpu, cuda, mps"),
         ("file a.wav --model x😀", "unknown model 'x😀': neither a file or folder nor one of ecapa-tdnn-c256"),
         ("file a.wav --model a.wav", "a.wav: not a checkpoint*"),

@@ -24,6 +24,7 @@ def test_here_everything_works() -> None:
     assert found["model"].detail.startswith(f"{next(iter(encoder.BUNDLED))}, 192 dimensions, sha256 ")
     assert "telephone" in found["recipes"].detail
     assert {"vad silero", "vad webrtc", "audio", "compute cpu", "compute cuda", "compute mps"} <= found.keys()
+    assert found["microphone"].ok in (True, None)
 
 
 def test_every_package_is_looked_at() -> None:

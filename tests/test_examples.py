@@ -12,7 +12,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RECORDING = EXAMPLES / "sample" / "conversation.flac"
 SECONDS = 60.0
-SMALL = ("compare_settings", "diarize_file", "from_array", "with_progress")
+SMALL = ("compare_settings", "diarize_file", "from_array", "live_from_array", "with_progress")
 
 
 def run(example: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -65,6 +65,20 @@ def test_from_array_gives_what_the_file_gives(printed: list[str]) -> None:
     assert turns
     said = f"{len(turns)} turns of {len(set(turns))} speakers"
     assert run("from_array", RECORDING).stdout.splitlines() == [f"array: {said}", f"tensor: {said}"]
+
+
+def test_live_from_array_ends_with_what_the_file_gives(printed: list[str]) -> None:
+    lines = run("live_from_array", RECORDING).stdout.splitlines()
+    live = [line for line in lines if not line.startswith("final: ")]
+    heard = [float(line.split(" s: turn ")[0]) for line in live]
+    assert len(heard) > 60
+    assert heard == sorted(heard)
+    assert {line.split()[-1] for line in live} <= {"SPEAKER_00", "SPEAKER_01", "SPEAKER_02", "SPEAKER_03", "withdrawn"}
+    final = [line.removeprefix("final: ").split() for line in lines if line.startswith("final: ")]
+    offline = [line.split() for line in printed if " talks for " not in line]
+    assert [words[:3] for words in final] == [words[:3] for words in offline]
+    pairs = {(one[-1], other[-1]) for one, other in zip(final, offline, strict=True)}
+    assert len(pairs) == len({one for one, _ in pairs}) == len({other for _, other in pairs})
 
 
 def test_compare_settings_scores_each_setting() -> None:

@@ -24,14 +24,15 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # From the ground up.  A module imports only from the layers below its own, ...
 LAYERS = [
-    {"config", "types"},
+    {"config", "folders", "types"},
     {"stage"},
     {"audio", "clustering", "decoding", "embedding", "levels", "models", "profiles", "turns", "vad", "windows"}
     | {"rttm", "formats", "metrics", "plot"},
     {"live", "sources"},
     {"revisions"},
     {"orders", "pipeline"},
-    {"doctor", "jobs", "server", "training"},
+    {"client", "doctor", "jobs", "live_report", "microphone", "options", "server", "terminal", "training"},
+    {"cli_live", "cli_server"},
     {"cli"},
 ]
 # ... and beside it only these, ...
@@ -40,6 +41,7 @@ BESIDE = {
     ("decoding", "audio"),  # what it decodes is checked and mixed there
     ("vad", "levels"),  # it hears the levelled audio
     ("vad", "models"),  # and runs a network of its own
+    ("doctor", "microphone"),  # it tries whether there is one
     ("formats", "rttm"),  # what writes, scores and draws turns stands on the turn
     ("metrics", "rttm"),
     ("metrics", "formats"),

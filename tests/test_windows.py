@@ -93,6 +93,7 @@ def test_a_stretch_that_never_closes_holds_one_window_of_audio() -> None:
     stage = SlidingWindows(CONFIG)
     for position in range(0, 160_000, 512):
         stage.push(SpeechChunk(position, np.zeros(512, np.float32), False))
+        assert stage.state.audio is not None
         assert len(stage.state.audio.samples) <= LENGTH
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import tempfile
 from os import PathLike
 from typing import BinaryIO
+from weakref import finalize
 
 import numpy as np
 
 from diarize.types import EmbeddingWindow
 
-_HEAD = struct.Struct("<qqqfII")  # start, end, group, quality, intervals of speech, dimensions
+_HEAD = struct.Struct("<qqqdII")  # start, end, group, quality, intervals of speech, dimensions
 
 
 class EmbeddingFile:
@@ -25,9 +27,10 @@ class EmbeddingFile:
 
     def __init__(self, path: str | PathLike[str] | None = None) -> None:
         if path is None:
-            self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # held open as long as the stream lasts
+            self._file: BinaryIO = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # held open as long as the stream lasts
         else:
             self._file = open(path, "a+b", buffering=0)  # noqa: SIM115, PTH123  # the same
+        finalize(self, self._file.close)  # who gives a stream no file of their own has none to close
         self._ends: list[int] = []
         at = 0
         while (size := self._size_at(at)) is not None:
@@ -39,19 +42,20 @@ class EmbeddingFile:
         return len(self._ends)
 
     def append(self, window: EmbeddingWindow) -> None:
-        """Keep one more."""
+        """Keep one more.  Raises OSError where the disk is full: then nothing has changed."""
         head = _HEAD.pack(
             window.start, window.end, window.group, window.quality, len(window.speech), len(window.embedding)
         )
         speech = np.array(window.speech, "<i8").tobytes()
         data = head + speech + window.embedding.astype("<f4").tobytes()
         self._file.seek(0, 2)
-        self._file.write(data)
+        if self._file.write(data) < len(data):  # a disk that is nearly full takes a part, and does not complain
+            self.truncate(len(self))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._ends.append((self._ends[-1] if self._ends else 0) + len(data))
 
     def read_all(self) -> list[EmbeddingWindow]:
         """All that is kept, in the order it came."""
-        self._file.flush()
         self._file.seek(0)
         data = self._file.read()
         windows, at = [], 0
@@ -74,7 +78,6 @@ class EmbeddingFile:
 
     def sync(self) -> None:
         """Return when all of it is on the disk itself."""
-        self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:

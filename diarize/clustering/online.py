@@ -129,12 +129,13 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
         state.recent.append(window)
         state.labels.append(speaker)
         state.fresh += 1
-        state.voices[speaker] = state.voices.get(speaker, 0) + window.embedding
+        state.opened = max(state.opened, 1)
+        if state.strange == 0:  # what may be somebody else's would blur the voice
+            state.voices[speaker] = state.voices.get(speaker, 0) + window.embedding
         out: list[SpeakerWindow | Clock | Merge] = [_said(window, speaker, confidence)]
-        if state.fresh >= max(online.every, (len(state.recent) + len(state.exemplars)) // 10):
+        due = state.fresh >= max(online.every, (len(state.recent) + len(state.exemplars)) // 10)
+        if due or state.strange == online.opening:
             out += self._cluster()
-        elif state.strange >= online.opening:
-            out += self._welcome()
         if len(state.recent) > online.buffer:
             self._settle()
         return out
@@ -143,7 +144,6 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
         """The speaker of a window by itself, the confidence in that, and the distance from them."""
         state = self.state
         if not state.voices:
-            state.opened = 1
             return 0, 1.0, 0.0
         numbers = list(state.voices)
         scores = _unit(np.stack([state.voices[number] for number in numbers])) @ window.embedding
@@ -156,29 +156,15 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
         (confidence,) = confidences(scores[None], np.array([best]))
         return numbers[best], float(confidence), float(1 - scores[best])
 
-    def _welcome(self) -> list[SpeakerWindow | Clock | Merge]:
-        """Open a new speaker for the windows that are near nobody."""
-        state = self.state
-        number = self._open()
-        out: list[SpeakerWindow | Clock | Merge] = []
-        for i in range(-state.strange, 0):
-            window = state.recent[i]
-            state.voices[state.labels[i]] = state.voices[state.labels[i]] - window.embedding
-            state.voices[number] = state.voices.get(number, 0) + window.embedding
-            state.labels[i] = number
-            out.append(_said(window, number, 0.0))
-        state.strange = 0
-        return out
-
     def _cluster(self) -> list[SpeakerWindow | Clock | Merge]:
         """Cluster what is in the buffer; the windows whose speaker changes."""
         state = self.state
-        state.fresh = state.strange = 0
+        state.fresh = 0
         sums = np.stack([*(one.sum for one in state.exemplars), *(window.embedding for window in state.recent)])
         weights = np.array([*(one.windows for one in state.exemplars), *([1] * len(state.recent))], dtype=np.float64)
         old = len(state.exemplars)
         shown = np.array([*(one.speaker for one in state.exemplars), *state.labels[-len(state.recent) :]])
-        members = speakers(_unit(sums), self.clustering, logging.DEBUG)  # the final clustering says it aloud
+        members = self._members(sums)
         voices = _sums(sums, members)
         scores = np.stack([window.embedding for window in state.recent]) @ _unit(voices).T
         penalty = self.clustering.switch_penalty * np.exp(-gaps(state.recent))
@@ -195,6 +181,19 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
                 state.labels[first + i] = numbers[label]
                 out.append(_said(window, numbers[label], float(sure[i])))
         return out
+
+    def _members(self, sums: Embeddings) -> Labels:
+        """The cluster of each, shape (n,); who has only just begun to talk is one more, which clustering overlooks."""
+        state = self.state
+        members = speakers(_unit(sums), self.clustering, logging.DEBUG)  # the final clustering says it aloud
+        _, most = self.clustering.speakers
+        scores = sums[-len(state.recent) :] @ _unit(_sums(sums, members)).T
+        near = scores.max(axis=1) >= 1 - self.online.near
+        state.strange = int(np.argmax([*near[::-1], True]))
+        if state.strange >= self.online.opening and (most is None or members.max() + 1 < most):
+            members[-state.strange :] = members.max() + 1
+            state.strange = 0
+        return members
 
     def _matched(self, labels: Labels, shown: Labels, weights: NDArray[np.float64]) -> dict[int, int]:
         """The number of each cluster: of the speaker it shares most with, one to one; new ones where none is left.
@@ -239,7 +238,9 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
 
 
 def _said(window: EmbeddingWindow, speaker: int, confidence: float) -> SpeakerWindow:
-    return SpeakerWindow(window.start, window.end, window.speech, window.group, speaker, confidence)
+    return SpeakerWindow(
+        window.start, window.end, window.speech, window.group, speaker, confidence, window.provisional
+    )
 
 
 def _sums(vectors: Embeddings, labels: Labels) -> Embeddings:
