@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from diarize.clustering.agglomerative import Embeddings, Labels
+from diarize.clustering.agglomerative import Embeddings, Labels, by_first_appearance
 from diarize.clustering.memory import EmbeddingFile
 from diarize.clustering.offline import ClusteringConfig, cluster, confidences, gaps, speakers
 from diarize.clustering.viterbi import viterbi
@@ -183,17 +183,31 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
         return out
 
     def _members(self, sums: Embeddings) -> Labels:
-        """The cluster of each, shape (n,); who has only just begun to talk is one more, which clustering overlooks."""
-        state = self.state
-        members = speakers(_unit(sums), self.clustering, logging.DEBUG)  # the final clustering says it aloud
-        _, most = self.clustering.speakers
-        scores = sums[-len(state.recent) :] @ _unit(_sums(sums, members)).T
-        near = scores.max(axis=1) >= 1 - self.online.near
+        """The cluster of each, shape (n,), those of people among them whom clustering alone overlooks.
+
+        These are who was heard long ago, of whom a few exemplars are left, and who has only just begun to talk.
+        """
+        state, online, clustering = self.state, self.online, self.clustering
+        members = speakers(_unit(sums), clustering, logging.DEBUG)  # the final clustering says it aloud
+        earlier = np.array([one.speaker for one in state.exemplars], np.int64)
+        windows = np.array([one.windows for one in state.exemplars], np.int64)
+        for own in (np.flatnonzero(earlier == number) for number in np.unique(earlier)):
+            known = windows[own].sum() >= clustering.smallest
+            voice = _unit(sums[own].sum(axis=0, keepdims=True))
+            if known and _likeness(voice, sums, members)[0] < 1 - clustering.threshold and self._room(members):
+                members[own] = members.max() + 1
+                members = by_first_appearance(members)
+        near = _likeness(sums[-len(state.recent) :], sums, members) >= 1 - online.near
         state.strange = int(np.argmax([*near[::-1], True]))
-        if state.strange >= self.online.opening and (most is None or members.max() + 1 < most):
+        if state.strange >= online.opening and self._room(members):
             members[-state.strange :] = members.max() + 1
             state.strange = 0
-        return members
+        return by_first_appearance(members)
+
+    def _room(self, members: Labels) -> bool:
+        """Whether there can be one speaker more."""
+        _, most = self.clustering.speakers
+        return most is None or members.max() + 1 < most
 
     def _matched(self, labels: Labels, shown: Labels, weights: NDArray[np.float64]) -> dict[int, int]:
         """The number of each cluster: of the speaker it shares most with, one to one; new ones where none is left.
@@ -238,9 +252,13 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
 
 
 def _said(window: EmbeddingWindow, speaker: int, confidence: float) -> SpeakerWindow:
-    return SpeakerWindow(
-        window.start, window.end, window.speech, window.group, speaker, confidence, window.provisional
-    )
+    return SpeakerWindow(window.start, window.end, window.speech, window.group, speaker, confidence, window.provisional)
+
+
+def _likeness(embeddings: Embeddings, sums: Embeddings, members: Labels) -> NDArray[np.float32]:
+    """The cosine of each embedding to the nearest cluster's mean."""
+    likeness: NDArray[np.float32] = (embeddings @ _unit(_sums(sums, members)).T).max(axis=1)
+    return likeness
 
 
 def _sums(vectors: Embeddings, labels: Labels) -> Embeddings:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 
@@ -69,7 +70,11 @@ class Entry:
         self.id = folder.name
         self.begun = begun
         self._folder = folder
-        self.embeddings = EmbeddingFile(folder / _EMBEDDINGS)
+
+    @cached_property
+    def embeddings(self) -> EmbeddingFile:
+        """Of its windows; opened when it is asked for, since a session that is over has none."""
+        return EmbeddingFile(self._folder / _EMBEDDINGS)
 
     def session(self, pipeline: SpeakerDiarization) -> Session:
         """The session as of its last checkpoint; from the beginning where there is none.
@@ -126,7 +131,8 @@ class Entry:
 
     def close(self) -> None:
         """Let go of the file."""
-        self.embeddings.close()
+        if "embeddings" in vars(self):
+            self.embeddings.close()
 
     def _saved(self) -> Saved | None:
         path = self._folder / _STATE

@@ -190,8 +190,8 @@ def serve(
     """See `run_server`; the process is the server's own."""
     from diarize.models.encoder import use_threads
 
-    # The sessions need the other half.  A network that wants all cores waits for the one that is taken: on two, with
-    # forty sessions, it fell behind, where with one thread it took six tenths of a core.
+    # The sessions need the other half: a network that wants all cores waits for the one that is taken.  On two cores
+    # that others used too, forty sessions were followed with one thread and fell behind with two.
     use_threads(max(1, (os.cpu_count() or 1) // 2))
     allow_files()
     asyncio.run(run_server(config, pipeline, started))
