@@ -447,3 +447,19 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         assert socket.recv(2) == b"\x88\x02"  # a close, which this client does not answer
         server.send_signal(signal.SIGINT)
         assert server.wait(timeout=30) == -signal.SIGINT
+
+
+def test_a_name_outlives_a_server_that_is_killed(tmp_path: Path) -> None:
+    with process(tmp_path) as (server, url), connect_in_turn(url, proxy=None) as socket:
+        socket.send(json.dumps(start()))
+        session = json.loads(socket.recv(timeout=30))["session"]
+        socket.send(speech(3))
+        assert json.loads(socket.recv(timeout=30))["type"] == "speaker"
+        socket.send(json.dumps({"type": "rename", "speaker": "SPEAKER_00", "name": "Ana"}))
+        while json.loads(socket.recv(timeout=30)).get("event") != "renamed":
+            pass
+        server.kill()
+    with process(tmp_path) as (_, url), connect_in_turn(url, proxy=None) as socket:
+        socket.send(json.dumps(start() | {"session": session, "position": 0}))
+        assert json.loads(socket.recv(timeout=30))["resumed"]
+        assert json.loads(socket.recv(timeout=30))["name"] == "Ana"

@@ -211,7 +211,7 @@ class Connection:
                 items = await self._embed(await shared.off_loop(session.finalize))
                 said = await shared.off_loop(kept.finalized, items)
             else:
-                said = await shared.off_loop(session.command, message)
+                said = await shared.off_loop(kept.command, message)
         except ProtocolError as error:
             if error.fatal:
                 raise

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from diarize.clustering.memory import EmbeddingFile
 from diarize.server import messages
 from diarize.server.journal import Entry, Result
-from diarize.server.messages import Message, ProtocolError, Start
+from diarize.server.messages import KeepAlive, Merge, Message, ProtocolError, Rename, Start
 from diarize.server.session import Session, asked
 from diarize.server.shared import ServerConfig, Shared
 from diarize.types import Clock, EmbeddingWindow, SpeechWindow
@@ -60,6 +60,13 @@ class Kept:
     def embedded(self, items: Sequence[EmbeddingWindow | Clock]) -> list[Message]:
         """What there is to send once these are embedded; clock by clock, so that it depends on the audio alone."""
         said = [message for item in items for message in self.session.embedded([item])]
+        return said + self.session.warnings()
+
+    def command(self, message: Rename | Merge | KeepAlive) -> list[Message]:
+        """What the user says, kept before they are told so: nobody can be asked to say it again."""
+        said = self.session.command(message)
+        if not isinstance(message, KeepAlive):
+            self.save()
         return said + self.session.warnings()
 
     def finalized(self, items: Sequence[EmbeddingWindow | Clock]) -> list[Message]:
