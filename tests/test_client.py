@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from websockets.asyncio.server import ServerConnection
 
 from diarize.client import Client, ServerError, connect, link
+from diarize.rttm import Turn
 from tests.scripted import EVERY, HELD, TURN, Message, Peer, State, running
 
 LIMIT = 60
@@ -25,9 +26,10 @@ LIMIT = 60
 
 @pytest.fixture(autouse=True, scope="module")
 def quick() -> Iterator[None]:
-    """No test waits for the sake of a server."""
+    """No test waits for the sake of a server; one that would wait for a close fails."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(link, "FIRST_DELAY", 0.01)
+        patch.setattr(link, "CLOSE", 10 * LIMIT)
         yield
 
 
@@ -117,6 +119,45 @@ def test_an_answer_that_was_lost_on_its_way_is_fetched() -> None:
     run(talk())
 
 
+def test_a_name_given_while_audio_is_sent_again_waits_for_the_speaker() -> None:
+    async def talk() -> None:
+        async with running(peer := Peer([(8, True)], acks=False)), connect(peer.url) as client:
+            events = aiter(client)
+            await client.send(noise(EVERY * 60))
+            while (message := await anext(events))["type"] != "ready":
+                pass
+            await client.rename("SPEAKER_59", "Ann")  # the peer does not know her yet
+            await client.end()
+            assert message["position"] == 0
+            assert peer.now["s0"].names == {"SPEAKER_59": "Ann"}
+
+    run(talk())
+
+
+def test_what_is_shown_is_forgotten_when_the_connection_is_made_again() -> None:
+    async def first(socket: ServerConnection, start: Message) -> None:
+        limits = {"message_bytes": 2**20, "idle_s": 60}
+        ready = {"type": "ready", "session": start["session"], "position": 0, "resumable": True, "limits": limits}
+        await socket.send(json.dumps(ready))
+        await socket.wait_closed()
+
+    async def talk() -> None:
+        async with running(peer := Peer()), connect(peer.url) as client:
+            events = aiter(client)
+            await client.send(noise(EVERY))
+            await client.finalize()
+            await client.rename("SPEAKER_00", "Ann")
+            assert client.turns == [Turn(0, EVERY, "Ann")]
+            (socket,) = peer.sockets
+            peer.first = first
+            socket.transport.abort()
+            while (await anext(events))["type"] != "ready":
+                pass
+            assert (client.turns, client.names, client.segments) == ([], {}, {})
+
+    run(talk())
+
+
 def test_a_start_is_sent_again_as_it_was() -> None:
     async def talk() -> None:
         peer = Peer([(4, True), (2, False)])
@@ -175,10 +216,13 @@ def test_the_messages_come_as_they_are_and_the_turns_are_theirs() -> None:
                 await client.finalize()
             await client.merge("SPEAKER_02", "SPEAKER_00")
             await client.rename("SPEAKER_00", "Ann")
+            assert client.segments[2].keys() == client.segments[1].keys() - {"seq"}
+            (socket,) = peer.sockets
+            socket.transport.abort()
+            await client.finalize()
             assert client.names == {"SPEAKER_00": "Ann"}
             assert [turn.speaker for turn in client.turns] == ["Ann", "SPEAKER_01", "Ann"]
             assert client.segments[2]["speaker"] == "SPEAKER_00"
-            assert client.segments[2].keys() == client.segments[1].keys() - {"seq"}
             await client.rename("SPEAKER_00", "")
             assert [turn.speaker for turn in client.turns] == ["SPEAKER_00", "SPEAKER_01", "SPEAKER_00"]
             with pytest.raises(ValueError, match="no SPEAKER_02"):
@@ -186,7 +230,7 @@ def test_the_messages_come_as_they_are_and_the_turns_are_theirs() -> None:
             await client.end()
             await listening
             kinds = [message["type"] for message in heard]
-            assert (kinds.count("ready"), kinds.count("done"), kinds[-1]) == (1, 1, "done")
+            assert (kinds.count("ready"), kinds.count("done"), kinds[-1]) == (2, 1, "done")
             assert kinds.count("error") == 1, "what is sent again and was done is not told as an error"
 
     run(talk())
@@ -455,10 +499,12 @@ def test_a_cancelled_task_leaves_nothing_behind() -> None:
     run(talk())
 
 
-def test_after_the_end_no_audio_is_taken() -> None:
+def test_after_the_end_no_audio_is_taken_and_no_other_end_is_said() -> None:
     async def talk() -> None:
         async with running(peer := Peer()), connect(peer.url) as client:
-            await client.end()
+            one, other = await asyncio.gather(client.end(), client.end())
+            assert one is other is await client.end()
+            assert [told["type"] for told in peer.texts] == ["end"]
             with pytest.raises(RuntimeError, match="open another session"):
                 await client.send(noise(1))
 

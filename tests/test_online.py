@@ -107,6 +107,7 @@ def test_the_end_is_the_offline_answer_but_for_the_numbers(
         assert (one.start, one.end, one.speech, one.group) == (other.start, other.end, other.speech, other.group)
         assert one.confidence == other.confidence
     for before in told(live):
+        assert not before.provisional
         window = windows[before.group]
         assert (before.start, before.end, before.speech) == (window.start, window.end, window.speech)
         assert 0 <= before.confidence <= 1
@@ -115,7 +116,8 @@ def test_the_end_is_the_offline_answer_but_for_the_numbers(
 def test_the_end_is_the_offline_answer_of_hdbscan_too(kept: EmbeddingFile) -> None:
     windows = windows_of(heard(np.repeat([0, 1, 0, 2, 1], [40, 30, 20, 40, 30]).tolist(), 0.8))
     clustering = ClusteringConfig("hdbscan")
-    expected = latest(laws.run(OfflineClustering(clustering), windows))
+    offline: list[SpeakerWindow] = laws.run(OfflineClustering(clustering), windows)
+    expected = latest(offline)
     assert set(expected) == {0, 1, 2}
     stage = OnlineClustering(clustering, OnlineConfig(buffer=50), kept)
     laws.pushed(stage, windows)
@@ -174,6 +176,7 @@ def test_a_growing_window_is_labelled_and_leaves_no_trace(kept: EmbeddingFile, k
     before = laws.plain(stage.save())
     for voice in (0, 1, 7):
         (label,) = told(stage.push(growing(another, heard([voice], 0.3)[0])))
+        assert label.provisional
         assert (label.group, label.start, label.end) == (known, another.start, another.start + LENGTH // 3)
         if known == 60 and voice < 2:
             assert label.speaker == said[20 * voice]
@@ -265,26 +268,23 @@ def test_a_number_stays_with_those_who_had_it_most(
 
 
 def test_little_is_held_of_a_long_stream(kept: EmbeddingFile) -> None:
-    online = OnlineConfig(buffer=60, every=20, exemplar=5, exemplars=20)
-    random = np.random.default_rng(0)
-    voices = random.integers(0, 5, 500).repeat(10).tolist()
-    stage = OnlineClustering(ClusteringConfig(), online, kept)
+    voices = np.random.default_rng(0).integers(0, 4, 500).repeat(10)
+    voices[:40] = voices[3000:3040] = 4  # who is silent for twenty minutes
+    stage = OnlineClustering(ClusteringConfig(), OnlineConfig(), kept)
     sizes = []
     said: list[SpeakerWindow] = []
-    for window in windows_of(heard(voices, 0.7)):
+    for window in windows_of(heard(voices.tolist(), 0.7)):
         said += told(stage.push(window))
         state = stage.state
-        assert len(state.recent) <= 60
-        assert len(state.exemplars) <= 20
+        assert len(state.recent) <= 400
+        assert len(state.exemplars) <= 100
         assert sum(one.windows for one in state.exemplars) + len(state.recent) == len(state.labels)
         assert len(state.voices) <= 6
         if len(state.labels) % 100 == 0:
             sizes.append(len(pickle.dumps(stage.save())) - len(pickle.dumps(state.labels)))
     assert len(kept) == len(state.labels) == 5000
     assert max(sizes[25:]) <= max(sizes[:25]) * 1.02
-    # who was silent for a while is still known, by exemplars
-    assert same_partition(latest(said), np.array(voices))
-    assert state.opened == 5
+    assert same_partition(latest(said), voices)
 
 
 def test_what_has_left_the_buffer_is_not_labelled_anew(kept: EmbeddingFile) -> None:
@@ -309,7 +309,7 @@ def test_what_has_left_the_buffer_is_not_labelled_anew(kept: EmbeddingFile) -> N
 )
 def test_settings_that_cannot_be_are_refused_by_name(name: str, low: int, high: int) -> None:
     for value in (low, high):
-        assert getattr(OnlineConfig(**{name: value}), name) == value  # type: ignore[arg-type]  # whole numbers are floats
+        assert getattr(OnlineConfig(**{name: value}), name) == value
     for value in (low - 1, high + 1):
         with pytest.raises(ValueError, match=rf"online\.{name} is {value}: give {low} to {high}"):
-            OnlineConfig(**{name: value})  # type: ignore[arg-type]  # the same
+            OnlineConfig(**{name: value})

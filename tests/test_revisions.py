@@ -68,7 +68,7 @@ def labelled(track: list[float], latency: float, buffer: int, seed: int, merges:
             continue
         if random.random() < 0.3:
             speaker = int(random.integers(0, 4))
-        said = say(SpeakerWindow(item.start, item.end, item.speech, item.group, 0, 0.0))
+        said = say(SpeakerWindow(item.start, item.end, item.speech, item.group, 0, 0.0, item.provisional))
         if item.provisional:
             continue
         windows.append(said)
@@ -251,10 +251,10 @@ def test_a_saved_stage_goes_on_as_if_nothing_had_happened(
 # By hand.
 
 
-def window(group: int, speaker: int, start: float, end: float) -> SpeakerWindow:
+def window(group: int, speaker: int, start: float, end: float, *, provisional: bool = False) -> SpeakerWindow:
     """Times in seconds."""
     start, end = position(start), position(end)
-    return SpeakerWindow(start, end, ((start, end),), group, speaker, 0.5)
+    return SpeakerWindow(start, end, ((start, end),), group, speaker, 0.5, provisional)
 
 
 def clock(seconds: float) -> Clock:
@@ -303,12 +303,14 @@ def test_a_correction_keeps_the_id_and_what_is_joined_is_withdrawn() -> None:
 
 def test_a_growing_window_gives_way_to_the_one_that_follows() -> None:
     stage = turns(0.5)
-    growing = [window(0, 3, 0, 0.5), window(0, 4, 0, 1.1), window(0, 4, 0, 1.6)]
+    growing = [window(0, 3, 0, 0.5, provisional=True), window(0, 4, 0, 1.1, provisional=True), window(0, 4, 0, 1.6)]
     assert [said(push(stage, one, clock(1 + i))) for i, one in enumerate(growing)] == [
         [(0, 0, 0.5, "03")],
         [(0, 0, 1.1, "04")],
         [(0, 0, 1.6, "04")],
     ]
+    assert said(push(stage, window(1, 4, 2, 2.4, provisional=True), clock(5))) == [(1, 2, 2.4, "04")]
+    assert said(stage.flush()) == [(1, 2, 2.4, None), (0, 0, 1.6, "04")]
 
 
 def test_what_leaves_the_buffer_stays_as_it_was_shown_until_the_end() -> None:

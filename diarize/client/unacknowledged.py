@@ -47,11 +47,11 @@ class Recorded:
         return bytes(piece)
 
     def forget(self, before: int) -> None:
-        """Let go of the frames before this one."""
-        before = min(before, self.end)
+        """Let go of the frames before this one that have been sent."""
+        before = min(before, self.sent)
         if before > self.start:
             del self._data[: (before - self.start) * self._frame]
-            self.start, self.sent = before, max(before, self.sent)
+            self.start = before
 
     def resume(self, at: int) -> None:
         """Send what comes from this frame on; where nothing is here yet, it is the first.
@@ -59,10 +59,10 @@ class Recorded:
         Raises ValueError where it is not here.
         """
         if self.end == 0:
-            self.start = self.reached = at
+            self.start = at
         if not self.start <= at <= self.end:
             raise ValueError(f"the server wants audio from frame {at:,} on; here are {self.start:,} to {self.end:,}")
-        self.sent = at
+        self.sent, self.reached = at, max(at, self.reached)
 
 
 @dataclass(eq=False)

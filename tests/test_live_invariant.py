@@ -1,0 +1,230 @@
+"""The invariant: a live stream ends with the turns of the offline run, however its audio came and was embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diarize.clustering.memory import EmbeddingFile
+from diarize.pipeline import SpeakerDiarization, load_config, recipes
+from diarize.rttm import newest
+from diarize.sources import read
+from diarize.types import SAMPLE_RATE, AudioChunk, Clock, EmbeddingWindow, Merge, Samples, SpeechWindow, TurnUpdate
+from tests import laws
+from tests.command import SAMPLE, conversation
+
+LATENCIES = [0.5, 1.0, 2.0, 5.0]
+ALGORITHMS = ["agglomerative", "hdbscan"]
+RECIPES = sorted(path.stem for path in recipes().glob("*.toml"))
+
+
+class Embedder:
+    """The pipeline's `embed`, with the windows of whatever comes together shuffled, and none computed twice."""
+
+    def __init__(self, diarization: SpeakerDiarization) -> None:
+        self._embed = diarization.embed
+        self._known: dict[tuple[int, bytes], EmbeddingWindow] = {}
+        self._random = np.random.default_rng(0)
+
+    def __call__(self, windows: Sequence[SpeechWindow]) -> list[EmbeddingWindow]:
+        new = {self._key(window): window for window in windows}
+        for key in self._known.keys() & new.keys():
+            del new[key]
+        order = [list(new)[i] for i in self._random.permutation(len(new))]
+        self._known |= zip(order, self._embed([new[key] for key in order]), strict=True)
+        return [
+            replace(self._known[self._key(window)], group=window.group, provisional=window.provisional)
+            for window in windows
+        ]
+
+    @staticmethod
+    def _key(window: SpeechWindow) -> tuple[int, bytes]:
+        return window.start, window.samples.tobytes()
+
+
+@pytest.fixture(scope="module")
+def diarization() -> SpeakerDiarization:
+    return SpeakerDiarization()
+
+
+@pytest.fixture(scope="module")
+def embed(diarization: SpeakerDiarization) -> Embedder:
+    return Embedder(diarization)
+
+
+@pytest.fixture(scope="module")
+def sample() -> Samples:
+    return read(SAMPLE)
+
+
+def changed(diarization: SpeakerDiarization, *changes: str, recipe: str | None = None) -> SpeakerDiarization:
+    """The same with other settings."""
+    own = copy(diarization)
+    own.config = load_config(recipe, changes)
+    return own
+
+
+def random_cuts(audio: Samples, seed: int, count: int = 20) -> list[int]:
+    return sorted(np.random.default_rng(seed).integers(0, len(audio), count).tolist())
+
+
+def through(embed: Embedder, items: Sequence[SpeechWindow | Clock]) -> list[EmbeddingWindow | Clock | Merge]:
+    """The same, embedded."""
+    embedded = iter(embed([item for item in items if isinstance(item, SpeechWindow)]))
+    return [item if isinstance(item, Clock) else next(embedded) for item in items]
+
+
+def live(
+    diarization: SpeakerDiarization,
+    embed: Embedder,
+    chunks: Sequence[AudioChunk],
+    at: int | None = None,
+    folder: Path | None = None,
+) -> list[TurnUpdate]:
+    """What a live stream says.
+
+    at: before this chunk everything is put into new stages, and the embeddings come from the file, in which there are
+        some more by then.
+    """
+    with ExitStack() as files:
+        file = files.enter_context(closing(EmbeddingFile(folder and folder / "embeddings")))
+        front, back = diarization.live_front(), diarization.live_back(file)
+        updates: list[TurnUpdate] = []
+        for i, chunk in enumerate(chunks):
+            if i == at and folder is not None:
+                saved, count = (front.save(), back.save()), len(file)
+                laws.pushed(back, through(embed, front.push(chunk)))
+                file = files.enter_context(closing(EmbeddingFile(folder / "embeddings")))
+                file.truncate(count)
+                front, back = diarization.live_front(), diarization.live_back(file)
+                front.restore(saved[0])
+                back.restore(saved[1])
+            updates += laws.pushed(back, through(embed, front.push(chunk)))
+        return updates + laws.run(back, through(embed, front.flush()))
+
+
+def check(updates: Sequence[TurnUpdate], offline: Sequence[TurnUpdate]) -> None:
+    """The same turns with the same confidence, and one name of the one for each name of the other."""
+    turns = newest(updates)
+    assert all(turn.final for turn in turns)
+    found, expected = ([(turn.start, turn.end, turn.confidence) for turn in one] for one in (turns, newest(offline)))
+    assert found == expected
+    names = {(one.speaker, other.speaker) for one, other in zip(turns, newest(offline), strict=True)}
+    assert len({one for one, _ in names}) == len({other for _, other in names}) == len(names)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_conversation_ends_as_offline(
+    diarization: SpeakerDiarization, embed: Embedder, sample: Samples, algorithm: str
+) -> None:
+    offline = changed(diarization, f"clustering.name={algorithm}").diarize(sample).updates
+    assert len({update.speaker for update in offline}) == 4
+    said = []
+    for seed, latency in enumerate(LATENCIES):
+        own = changed(diarization, f"clustering.name={algorithm}", f"live.latency={latency}")
+        said.append(live(own, embed, laws.chunks(sample, random_cuts(sample, seed))))
+        check(said[-1], offline)
+    assert len(set(map(len, said))) == len(said), "what is shown on the way differs"
+
+
+def test_real_conversations_end_as_offline(diarization: SpeakerDiarization, embed: Embedder, speech: Path) -> None:
+    """All nine, with the windows of all in common batches."""
+    recordings = [read(path) for path in sorted((speech / "conversations").glob("*.flac"))]
+    assert len(recordings) == 9
+    offline = {name: changed(diarization, f"clustering.name={name}") for name in ALGORITHMS}
+    expected = [{name: run.diarize(audio).updates for name, run in offline.items()} for audio in recordings]
+    assert all(len(updates) > 0 for answers in expected for updates in answers.values())
+    for latency in LATENCIES:
+        runs = {name: changed(diarization, f"clustering.name={name}", f"live.latency={latency}") for name in ALGORITHMS}
+        heard = [
+            laws.run(runs["hdbscan"].live_front(), laws.chunks(audio, random_cuts(audio, seed)))
+            for seed, audio in enumerate(recordings)
+        ]
+        embed([item for items in heard for item in items if isinstance(item, SpeechWindow)])
+        for items, answers in zip(heard, expected, strict=True):
+            for name, run in runs.items():
+                with closing(EmbeddingFile()) as file:
+                    back = run.live_back(file)
+                    check(laws.run(back, through(embed, items)), answers[name])
+
+
+@given(
+    latency=st.sampled_from(LATENCIES),
+    algorithm=st.sampled_from(ALGORITHMS),
+    cuts=laws.cuts(32 * SAMPLE_RATE, most=40),
+    data=st.data(),
+)
+@settings(deadline=None, max_examples=6)
+def test_neither_cuts_nor_a_restart_change_anything_that_is_shown(
+    diarization: SpeakerDiarization,
+    embed: Embedder,
+    sample: Samples,
+    tmp_path_factory: pytest.TempPathFactory,
+    latency: float,
+    algorithm: str,
+    cuts: list[int],
+    data: st.DataObject,
+) -> None:
+    # of which half a minute is too much
+    own = changed(diarization, f"live.latency={latency}", f"clustering.name={algorithm}", "online.buffer=50")
+    audio = sample[: 32 * SAMPLE_RATE]
+    chunks = laws.chunks(audio, cuts)
+    at = data.draw(st.integers(0, len(chunks) - 1))
+    said = live(own, embed, chunks, at, tmp_path_factory.mktemp("stream"))
+    assert laws.plain(said) == laws.plain(live(own, embed, [AudioChunk(0, audio)]))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_ends_as_offline(diarization: SpeakerDiarization, embed: Embedder, recipe: str) -> None:
+    audio = conversation(20)
+    own = changed(diarization, "live.latency=1", recipe=recipe)
+    if own.config.embedding != diarization.config.embedding:
+        embed = Embedder(own)
+    check(live(own, embed, laws.chunks(audio, random_cuts(audio, 0))), own.diarize(audio).updates)
+
+
+def test_the_other_detector_ends_as_offline(diarization: SpeakerDiarization, embed: Embedder) -> None:
+    audio = conversation(15)
+    own = changed(diarization, "vad.name=webrtc")
+    check(live(own, embed, laws.chunks(audio, random_cuts(audio, 0))), own.diarize(audio).updates)
+
+
+def test_a_live_stream_pushed_piece_by_piece(diarization: SpeakerDiarization, embed: Embedder) -> None:
+    """Each window embedded when it comes, with hardly ever another."""
+    audio = conversation(9)
+    own = changed(diarization, "live.latency=0.5")
+    expected = live(own, embed, [AudioChunk(0, audio)])
+    stream = own.live()
+    said = [update for chunk in laws.chunks(audio, list(range(900, len(audio), 900))) for update in stream.push(chunk)]
+    assert len(said) > 10
+    said += stream.flush()
+    assert laws.plain(said) == laws.plain(expected)
+    check(said, own.diarize(audio).updates)
+
+
+def test_two_are_made_one_in_a_live_stream(diarization: SpeakerDiarization) -> None:
+    audio = conversation(16)
+    with closing(EmbeddingFile()) as file:
+        stream = diarization.live(file)
+        shown = stream.push(AudioChunk(0, audio))
+        speakers = sorted({str(update.speaker) for update in newest(shown)})
+        assert len(speakers) > 1
+        one, into = (int(name.removeprefix("SPEAKER_")) for name in speakers[:2])
+        merged = stream.merge(one, into)
+        assert {update.speaker for update in merged} == {speakers[1]}
+        end = stream.flush()
+    assert {turn.speaker for turn in newest([*shown, *merged, *end])} == set(speakers[1:])
+
+
+@pytest.mark.parametrize("samples", [0, 1, 3 * SAMPLE_RATE])
+def test_no_speech_says_nothing(diarization: SpeakerDiarization, samples: int) -> None:
+    stream = diarization.live()
+    assert stream.push(AudioChunk(0, np.zeros(samples, np.float32))) + stream.flush() == []
