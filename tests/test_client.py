@@ -499,12 +499,11 @@ def test_a_cancelled_task_leaves_nothing_behind() -> None:
     run(talk())
 
 
-def test_after_the_end_no_audio_is_taken_and_no_other_end_is_said() -> None:
+def test_after_the_end_no_audio_is_taken_and_the_answer_stays() -> None:
     async def talk() -> None:
         async with running(peer := Peer()), connect(peer.url) as client:
             one, other = await asyncio.gather(client.end(), client.end())
             assert one is other is await client.end()
-            assert [told["type"] for told in peer.texts] == ["end"]
             with pytest.raises(RuntimeError, match="open another session"):
                 await client.send(noise(1))
 

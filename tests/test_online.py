@@ -240,6 +240,8 @@ def shown_and_true(counts: dict[tuple[int, int], int]) -> tuple[list[int], list[
         ({(9, 0): 20, (9, 1): 25}, {0: 10, 1: 9}),
         # the best for both together, not the best for one: 14 + 14 windows keep theirs, and not 15 + 0
         ({(4, 0): 15, (9, 0): 14, (4, 1): 14, (9, 1): 0}, {0: 9, 1: 4}),
+        # who shares nothing with a voice does not get it
+        ({(4, 0): 20, (9, 0): 5, (4, 1): 13}, {0: 4, 1: 10}),
         # three shown, two there
         ({(1, 0): 12, (2, 0): 9, (3, 1): 20}, {0: 1, 1: 3}),
     ],

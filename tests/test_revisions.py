@@ -301,6 +301,14 @@ def test_a_correction_keeps_the_id_and_what_is_joined_is_withdrawn() -> None:
     assert [update.id for update in stage.flush()] == [0, 4, 5, 3]
 
 
+def test_a_turn_goes_on_as_that_of_its_own_speaker_first() -> None:
+    stage = turns()
+    push(stage, window(0, 0, 0, 1), window(1, 0, 1, 4), window(2, 1, 4, 5))
+    assert said(stage.push(clock(8))) == [(0, 0, 4, "00"), (1, 4, 5, "01")]
+    stage.push(window(1, 1, 1, 4))  # most of the second turn was the first
+    assert said(stage.push(clock(9))) == [(0, 0, 1, "00"), (1, 1, 5, "01")]
+
+
 def test_a_growing_window_gives_way_to_the_one_that_follows() -> None:
     stage = turns(0.5)
     growing = [window(0, 3, 0, 0.5, provisional=True), window(0, 4, 0, 1.1, provisional=True), window(0, 4, 0, 1.6)]

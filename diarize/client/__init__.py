@@ -165,10 +165,9 @@ class Client:
 
     async def end(self, *, erase: bool = False) -> Result:
         """The audio is over: the final answer.  erase: the server is to leave nothing of the session on its disk."""
-        if not self._ending:
-            self._ending = True
-            self._link.commands.add({"type": "end", "erase": erase}, self._link.audio.end)
-            self._link.tell()
+        self._ending = True
+        self._link.commands.add({"type": "end", "erase": erase}, self._link.audio.end)
+        self._link.tell()
         await self._link.until(lambda: self._result is not None)
         assert self._result is not None  # noqa: S101 - it has just been waited for
         return self._result
