@@ -143,7 +143,7 @@ class SpeakerWindow:
 
 @dataclass(frozen=True)
 class Clock:
-    """So much of the stream has been heard: everything before this position has been said by the front stages."""
+    """So much of the stream has been heard: what the front stages say of it has come before this."""
 
     position: int
 

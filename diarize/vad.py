@@ -153,7 +153,11 @@ class VoiceActivityDetection(Stage[AudioChunk, SpeechChunk]):
 
     @property
     def delay(self) -> int:
-        """In samples: so far behind the audio, at most, does speech begin to flow, and then go on."""
+        """In samples: so far behind the audio, at most, does speech that goes on begin to flow, and then flow.
+
+        A blip shorter than `min_on`, and the pause that is bridged after it, come later, with the speech that makes
+        them count.
+        """
         return self._min_on + self._pad + (1 + self._after) * self.detector.frame
 
     def push(self, item: AudioChunk, /) -> list[SpeechChunk]:

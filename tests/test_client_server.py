@@ -187,7 +187,7 @@ async def through(port: int, cuts: list[int]) -> AsyncIterator[tuple[Proxy, str]
 @pytest.mark.parametrize("seed", [1, 2])
 def test_cut_connections_change_nothing(server: Served, samples: NDArray[np.float32], whole: Result, seed: int) -> None:
     chance = random.Random(seed)
-    cuts = [chance.randrange(2_000, 300_000) for _ in range(8)]
+    cuts = [chance.randrange(2_000, 90_000) for _ in range(8)]  # less than the audio in all
 
     async def talk() -> Result:
         async with (
@@ -196,7 +196,7 @@ def test_cut_connections_change_nothing(server: Served, samples: NDArray[np.floa
         ):
             await stream(client, samples)
             result = await client.end()
-            assert proxy.made > 8
+            assert proxy.made == 9
             return result
 
     assert run(talk()) == whole
