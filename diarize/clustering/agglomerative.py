@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import linkage
@@ -9,6 +11,7 @@ from scipy.cluster.hierarchy import linkage
 Embeddings = NDArray[np.float32]
 Labels = NDArray[np.int64]
 Tree = NDArray[np.float64]
+Real = TypeVar("Real", np.float32, np.float64)
 
 
 def average_linkage(embeddings: Embeddings) -> Tree:
@@ -66,11 +69,11 @@ def merge_nearest(
     Never below `minimum` clusters; returns labels numbered by first appearance.
     """
     labels = labels.copy()
-    sums = _sums(embeddings, labels)
+    sums = totals(embeddings, labels)
     left = len(sums)
     alive = np.ones(left, dtype=bool)
     while left > minimum:
-        means = _unit(sums)
+        means = unit(sums)
         distance = 1 - means @ means.T
         distance[~alive] = distance[:, ~alive] = np.inf
         np.fill_diagonal(distance, np.inf)
@@ -97,7 +100,7 @@ def one_speaker(embeddings: Embeddings, tree: Tree, threshold: float, smallest: 
 
 def centroids(embeddings: Embeddings, labels: Labels) -> Embeddings:
     """The unit mean of each cluster, shape (labels.max() + 1, dimensions)."""
-    return _unit(_sums(embeddings, labels)).astype(np.float32)
+    return unit(totals(embeddings, labels)).astype(np.float32)
 
 
 def absorb(embeddings: Embeddings, labels: Labels, smallest: int) -> Labels:
@@ -120,16 +123,17 @@ def by_first_appearance(labels: Labels) -> Labels:
     return order[inverse]
 
 
-def _sums(embeddings: Embeddings, labels: Labels) -> NDArray[np.float64]:
+def totals(embeddings: Embeddings, labels: Labels) -> NDArray[np.float64]:
     """The sum of each cluster's embeddings, shape (labels.max() + 1, dimensions)."""
     sums = np.zeros((labels.max() + 1, embeddings.shape[1]))
     np.add.at(sums, labels, embeddings)
     return sums
 
 
-def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def unit(rows: NDArray[Real]) -> NDArray[Real]:
     """Each row at unit norm; a row of zeros stays one."""
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
+    scaled: NDArray[Real] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return scaled
 
 
 def _large_clusters(tree: Tree, smallest: int) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from diarize.clustering.agglomerative import Embeddings, Labels, by_first_appearance
+from diarize.clustering.agglomerative import Embeddings, Labels, by_first_appearance, totals, unit
 from diarize.clustering.memory import EmbeddingFile
 from diarize.clustering.offline import ClusteringConfig, cluster, confidences, gaps, speakers
 from diarize.clustering.viterbi import viterbi
@@ -146,7 +146,7 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
         if not state.voices:
             return 0, 1.0, 0.0
         numbers = list(state.voices)
-        scores = _unit(np.stack([state.voices[number] for number in numbers])) @ window.embedding
+        scores = unit(np.stack([state.voices[number] for number in numbers])) @ window.embedding
         price = np.zeros(len(numbers), np.float32)
         if state.recent:
             gap = gaps([state.recent[-1], window])
@@ -165,8 +165,8 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
         old = len(state.exemplars)
         shown = np.array([*(one.speaker for one in state.exemplars), *state.labels[-len(state.recent) :]])
         members = self._members(sums)
-        voices = _sums(sums, members)
-        scores = np.stack([window.embedding for window in state.recent]) @ _unit(voices).T
+        voices = totals(sums, members).astype(np.float32)
+        scores = np.stack([window.embedding for window in state.recent]) @ unit(voices).T
         penalty = self.clustering.switch_penalty * np.exp(-gaps(state.recent))
         labels = np.concatenate((members[:old], viterbi(scores, penalty)))
         numbers = self._matched(labels, shown, weights)
@@ -188,12 +188,12 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
         These are who was heard long ago, of whom a few exemplars are left, and who has only just begun to talk.
         """
         state, online, clustering = self.state, self.online, self.clustering
-        members = speakers(_unit(sums), clustering, logging.DEBUG)  # the final clustering says it aloud
+        members = speakers(unit(sums), clustering, logging.DEBUG)  # the final clustering says it aloud
         earlier = np.array([one.speaker for one in state.exemplars], np.int64)
         windows = np.array([one.windows for one in state.exemplars], np.int64)
         for own in (np.flatnonzero(earlier == number) for number in np.unique(earlier)):
             known = windows[own].sum() >= clustering.smallest
-            voice = _unit(sums[own].sum(axis=0, keepdims=True))
+            voice = unit(sums[own].sum(axis=0, keepdims=True))
             if known and _likeness(voice, sums, members)[0] < 1 - clustering.threshold and self._room(members):
                 members[own] = members.max() + 1
                 members = by_first_appearance(members)
@@ -244,7 +244,7 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
         while len(state.exemplars) > online.exemplars:
             numbers, counts = np.unique([one.speaker for one in state.exemplars], return_counts=True)
             most = [i for i, one in enumerate(state.exemplars) if one.speaker == numbers[np.argmax(counts)]]
-            voices = _unit(np.stack([state.exemplars[i].sum for i in most]))
+            voices = unit(np.stack([state.exemplars[i].sum for i in most]))
             alike = np.triu(voices @ voices.T + 2, 1)
             a, b = (most[i] for i in np.unravel_index(np.argmax(alike), alike.shape))
             one, other = state.exemplars[a], state.exemplars.pop(b)
@@ -257,18 +257,5 @@ def _said(window: EmbeddingWindow, speaker: int, confidence: float) -> SpeakerWi
 
 def _likeness(embeddings: Embeddings, sums: Embeddings, members: Labels) -> NDArray[np.float32]:
     """The cosine of each embedding to the nearest cluster's mean."""
-    likeness: NDArray[np.float32] = (embeddings @ _unit(_sums(sums, members)).T).max(axis=1)
+    likeness: NDArray[np.float32] = (embeddings @ unit(totals(sums, members)).astype(np.float32).T).max(axis=1)
     return likeness
-
-
-def _sums(vectors: Embeddings, labels: Labels) -> Embeddings:
-    """The sum of each cluster's vectors, shape (labels.max() + 1, dimensions)."""
-    sums = np.zeros((labels.max() + 1, vectors.shape[1]), np.float32)
-    np.add.at(sums, labels, vectors)
-    return sums
-
-
-def _unit(rows: Embeddings) -> Embeddings:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    scaled: Embeddings = (rows / np.maximum(norms, 1e-12)).astype(np.float32)
-    return scaled
