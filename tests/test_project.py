@@ -146,9 +146,13 @@ def test_the_wheel_has_weights_and_recipes_and_nothing_else(tmp_path: Path) -> N
     inside = {Path(member) for member in zipfile.ZipFile(wheel).namelist()}
     recipes = {Path("diarize") / recipe.relative_to(ROOT) for recipe in (ROOT / "pipelines").glob("*.toml")}
     weights = {file.relative_to(ROOT) for file in PACKAGE.glob("models/*.safetensors")}
+    page = {file.relative_to(ROOT) for file in PACKAGE.glob("server/page/*")}
+    schema = {file.relative_to(ROOT) for file in PACKAGE.glob("server/*.json")}
     assert weights
     assert recipes
-    assert recipes | weights | {module.relative_to(ROOT) for module in MODULES} <= inside
+    assert page
+    assert schema
+    assert recipes | weights | page | schema | {module.relative_to(ROOT) for module in MODULES} <= inside
     assert {path.parts[0].split("-")[0] for path in inside} == {"diarize", "diarize_live"}
     assert any(path.name == "LICENSE" for path in inside)
 
