@@ -243,6 +243,7 @@ def test_a_dropped_connection_costs_nothing(
             await until(server, "diarize_sessions", 0)  # its place is free again
             heard = await resumed(server, broken)
             assert await metric(server, 'diarize_sessions_begun_total{how="resumed"}') == 1
+            assert await metric(server, "diarize_gaps_total") == 1
             return heard
 
     heard = run(dropping())

@@ -112,6 +112,7 @@ def test_metrics_tell_what_was_done(pipeline: SpeakerDiarization, tmp_path: Path
         "diarize_capacity": 40,
         'diarize_sessions_begun_total{how="new"}': 1,
         "diarize_sessions_done_total": 1,
+        "diarize_gaps_total": 0,
         'diarize_refused_total{reason="unauthorized"}': 1,
         'diarize_errors_total{code="bad_message"}': 2,
         "diarize_audio_seconds_total": LENGTH,

@@ -89,6 +89,7 @@ class Connection:
             reading.cancel()
             await asyncio.wait([reading])
             if self._kept is not None:
+                self._shared.metrics.gaps.inc(not self._over)
                 await self._shared.off_loop(self._kept.leave, sound=self._sound)
             if self._session_id is not None:
                 self._shared.busy.discard(self._session_id)

@@ -22,6 +22,7 @@ class Metrics:
         Gauge("diarize_capacity", "Connections that there are places for", registry=registry).set(capacity)
         self.begun = Counter("diarize_sessions_begun", "Sessions begun", ["how"], registry=registry)
         self.ended = Counter("diarize_sessions_done", "Sessions that came to their final answer", registry=registry)
+        self.gaps = Counter("diarize_gaps", "Streams that broke off before their end", registry=registry)
         self.errors = Counter("diarize_errors", "Errors told to clients", ["code"], registry=registry)
         self.warnings = Counter("diarize_warnings", "Warnings told to clients", ["code"], registry=registry)
         self.refused = Counter("diarize_refused", "Connections refused", ["reason"], registry=registry)
