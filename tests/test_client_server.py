@@ -196,7 +196,9 @@ def test_cut_connections_change_nothing(server: Served, samples: NDArray[np.floa
         ):
             await stream(client, samples)
             result = await client.end()
-            assert proxy.made == 9
+            # every cut was made; one connection more for each time the server had not yet missed the one before
+            assert proxy.cuts == []
+            assert proxy.made >= 9
             return result
 
     assert run(talk()) == whole
