@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from diarize.types import SAMPLE_RATE, Samples
 
 Block = NDArray[np.float32]
+Pcm = NDArray[np.int16]
 
 ENCODINGS = {"s16le": 2, "f32le": 4, "mulaw": 1}
 """Raw PCM: 16-bit little endian, 32-bit float little endian, G.711 mu-law; with the bytes of a sample."""
@@ -64,6 +65,12 @@ def to_float(array: NDArray[Any]) -> NDArray[np.float32]:
         return samples
     half = np.float32(2.0 ** (8 * array.dtype.itemsize - 1))
     return (samples - half if array.dtype.kind == "u" else samples) / half
+
+
+def to_pcm(samples: NDArray[np.float32]) -> Pcm:
+    """Samples rounded to 16 bits, which `to_float` takes back; what is beyond full scale is clipped."""
+    pcm: Pcm = np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype(np.int16)
+    return pcm
 
 
 def mixdown(block: Block) -> Samples:

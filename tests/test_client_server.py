@@ -185,7 +185,9 @@ async def through(port: int, cuts: list[int]) -> AsyncIterator[tuple[Proxy, str]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_cut_connections_change_nothing(server: Served, samples: NDArray[np.float32], whole: Result, seed: int) -> None:
+def test_cut_connections_change_nothing(
+    server: Served, samples: NDArray[np.float32], whole: Result, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
     chance = random.Random(seed)
     cuts = [chance.randrange(2_000, 90_000) for _ in range(8)]  # less than the audio in all
 
@@ -196,9 +198,9 @@ def test_cut_connections_change_nothing(server: Served, samples: NDArray[np.floa
         ):
             await stream(client, samples)
             result = await client.end()
-            # every cut was made; one connection more for each time the server had not yet missed the one before
+            # after the last cut, one more for each time that the server has not yet missed the connection before
             assert proxy.cuts == []
-            assert proxy.made >= 9
+            assert 9 <= proxy.made <= 9 + caplog.text.count("(busy_session)")
             return result
 
     assert run(talk()) == whole

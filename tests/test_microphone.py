@@ -87,7 +87,8 @@ from dataclasses import replace
 from pathlib import Path
 from diarize.microphone import device as microphone
 from diarize.microphone.device import Microphone, choose, devices
-from diarize.microphone.recording import Recording, to_pcm
+from diarize.audio import to_pcm
+from diarize.microphone.recording import Recording
 file, rate, backlog, pause = sys.argv[1], *map(float, sys.argv[2:])
 microphone.BACKLOG = backlog
 with Microphone(replace(choose(devices()), rate=rate)) as device, closing(Recording(Path(file))) as recording:

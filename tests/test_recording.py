@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from diarize.audio import to_float
-from diarize.microphone.recording import Recording, to_pcm
+from diarize.audio import to_float, to_pcm
+from diarize.microphone.recording import Recording
 from diarize.sources import read
 from tests.command import conversation
 
@@ -44,7 +44,8 @@ def test_samples_are_rounded_to_16_bits_once(samples: np.ndarray[tuple[int], np.
 KILLED = """
 import os, sys
 from pathlib import Path
-from diarize.microphone.recording import Recording, to_pcm
+from diarize.audio import to_pcm
+from diarize.microphone.recording import Recording
 from tests.command import conversation
 recording = Recording(Path(sys.argv[1]))
 recording.write(to_pcm(conversation(5)))

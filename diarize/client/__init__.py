@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diarize.audio import frame_bytes, mended, to_float
+from diarize.audio import frame_bytes, mended, to_float, to_pcm
 from diarize.client.link import Link, ServerError
 from diarize.client.unacknowledged import Message
 from diarize.rttm import Turn
@@ -238,5 +238,4 @@ class Client:
         if encoding == "f32le":
             return samples.astype("<f4").tobytes()
         sound, _ = mended(samples)  # as the server does
-        pcm: bytes = np.clip(np.rint(sound * np.float32(2**15)), -(2**15), 2**15 - 1).astype("<i2").tobytes()
-        return pcm
+        return to_pcm(sound).astype("<i2").tobytes()

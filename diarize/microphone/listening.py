@@ -13,11 +13,11 @@ from types import FrameType
 import numpy as np
 from rich.console import Console
 
-from diarize.audio import AudioError, to_float
+from diarize.audio import AudioError, Pcm, to_float, to_pcm
 from diarize.clustering.memory import EmbeddingFile
 from diarize.formats import FORMATS, Diarization, write_atomically
 from diarize.microphone.device import Device, Microphone
-from diarize.microphone.recording import Pcm, Recording, to_pcm
+from diarize.microphone.recording import Recording
 from diarize.microphone.view import QUIETEST, Status, View, open_view
 from diarize.orders import check_writable, explain
 from diarize.pipeline import Live, SpeakerDiarization

@@ -6,21 +6,12 @@ import errno
 import os
 from pathlib import Path
 
-import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
-from diarize.types import SAMPLE_RATE, Samples
+from diarize.audio import Pcm
+from diarize.types import SAMPLE_RATE
 
 SUFFIX = ".flac"
-
-Pcm = NDArray[np.int16]
-
-
-def to_pcm(samples: Samples) -> Pcm:
-    """Samples rounded to 16 bits; what is beyond full scale is clipped."""
-    pcm: Pcm = np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype(np.int16)
-    return pcm
 
 
 class Recording:

@@ -110,15 +110,11 @@ class Kept:
 
     def leave(self, *, sound: bool) -> None:
         """The client is gone, or must go: keep the session for when it comes back, if it is sound and not over."""
-        session, entry = self.session, self._entry
-        if entry is not None and session.resumable and sound and not self._over:
-            try:
-                entry.checkpoint(session.save())
-            except OSError as error:
-                failed(self._shared, error)
-        session.close()
-        if entry is not None:
-            entry.close()
+        if sound and not self._over:
+            self.save()
+        self.session.close()
+        if self._entry is not None:
+            self._entry.close()
 
 
 def begin(shared: Shared, session_id: str, start: Start) -> Kept:
