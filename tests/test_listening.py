@@ -140,11 +140,12 @@ def test_the_terminal_shows_who_talks(heard: dict[str, Heard]) -> None:
     assert "error" not in seen
 
 
-def test_without_a_terminal_turns_are_lines(heard: dict[str, Heard]) -> None:
+def test_without_a_terminal_turns_are_lines(heard: dict[str, Heard], tmp_path: Path) -> None:
     done = heard["plain"].done
     lines = done.err.splitlines()
     assert done.code == 0
-    assert len(lines) >= 3
+    # a line for each turn at least; how many turns there are differs with what the microphone caught
+    assert len(lines) >= len(ANSWERS["plain"](heard["plain"], tmp_path / "printed.rttm")) > 0
     for line in lines:
         time = r"0:00:\d\d\.\d"
         corrected = r"  (revised|withdrawn), was SPEAKER_\d\d"
