@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from diarize import cli_server
+from diarize.commands import server as server_commands
 from diarize.pipeline import SpeakerDiarization
 from diarize.rttm import Turn, read_rttm
 from diarize.server.journal import Journal
@@ -127,7 +127,7 @@ def test_what_cannot_be_recovered_is_told(
 
 
 def test_what_the_command_takes_for_granted_is_what_the_server_does() -> None:
-    options = {name: one.default for name, one in inspect.signature(cli_server.serve).parameters.items()}
+    options = {name: one.default for name, one in inspect.signature(server_commands.serve).parameters.items()}
     settings = {field.name: field.default for field in fields(ServerConfig)}
     for name in ("host", "port", "max_sessions", "tls_cert", "tls_key", "keep", "idle"):
         assert options[name] == settings[name]

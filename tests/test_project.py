@@ -31,8 +31,8 @@ LAYERS = [
     {"live", "sources"},
     {"revisions"},
     {"orders", "pipeline"},
-    {"client", "doctor", "jobs", "live_report", "microphone", "options", "server", "terminal", "training"},
-    {"cli_live", "cli_server"},
+    {"client", "doctor", "jobs", "live_report", "microphone", "server", "terminal", "training"},
+    {"commands"},
     {"cli"},
 ]
 # ... and beside it only these, ...

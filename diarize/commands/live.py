@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diarize.options import (
+from diarize.commands.options import (
     Changes,
     Clustering,
     Compute,
