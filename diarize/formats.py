@@ -32,12 +32,14 @@ class Diarization:
     duration: of the recording, in samples.
     updates: of the turns; the newest of each id holds.
     settings: what the turns were made with; whatever JSON can hold, anything else is given as its text.
+    channels: of each speaker's label, the channel they talk on, from 1; empty where channels were mixed down.
     """
 
     uri: str
     duration: int
     updates: tuple[TurnUpdate, ...]
     settings: Mapping[str, object] = field(default_factory=dict)
+    channels: Mapping[str, int] = field(default_factory=dict)
 
 
 def as_rttm(result: Diarization) -> str:

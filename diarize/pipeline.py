@@ -13,6 +13,7 @@ from diarize.clustering.memory import EmbeddingFile
 from diarize.clustering.offline import ClusteringConfig, OfflineClustering
 from diarize.clustering.online import OnlineClustering, OnlineConfig
 from diarize.config import from_mapping, merge, parse_settings
+from diarize.embedded import EmbeddedRecording
 from diarize.embedding import EmbeddingConfig, embed
 from diarize.formats import Diarization, to_annotation
 from diarize.live import LiveConfig, LiveFront
@@ -97,10 +98,6 @@ class SpeakerDiarization:
         """The heavy step between the halves."""
         return embed(self.encoder, windows, self.config.windows.samples, self.config.embedding.batch)
 
-    def back(self) -> Stage[EmbeddingWindow, TurnUpdate]:
-        """A new stream's second half: embeddings to turns."""
-        return OfflineClustering(self.config.clustering) | Turns(self.config.turns)
-
     def live_front(self) -> Stage[AudioChunk, SpeechWindow | Clock]:
         """A new live stream's first half: the same windows, on a clock."""
         config = self.config
@@ -116,15 +113,24 @@ class SpeakerDiarization:
         """A live stream, for one speaker at the microphone or a program; see `Live`."""
         return Live(self, EmbeddingFile() if embeddings is None else embeddings)
 
-    def diarize(self, audio: Audio | Source, progress: Progress | None = None) -> Diarization:
-        """Everything that is known about a recording.
+    def embedded(
+        self, audio: Audio | Source, progress: Progress | None = None, *, per_channel: bool = False
+    ) -> EmbeddedRecording:
+        """A recording after the network: all that clustering it, now or later, needs.
 
         Raises `diarize.audio.AudioError` for what is no readable audio.
         """
         source = open_source(audio)
         heard = Heard(source, progress)
-        updates = tuple(drive(self.front(), self.embed, self.back(), heard, self.config.embedding.batch))
-        return Diarization(source.uri, heard.samples, updates, asdict(self.config))
+        windows = tuple(drive(self.front(), self.embed, heard, self.config.embedding.batch))
+        return EmbeddedRecording(source.uri, heard.samples, self.encoder.fingerprint, (windows,), asdict(self.config))
+
+    def diarize(self, audio: Audio | Source, progress: Progress | None = None) -> Diarization:
+        """Everything that is known about a recording.
+
+        Raises `diarize.audio.AudioError` for what is no readable audio.
+        """
+        return recluster(self.embedded(audio, progress), self.config)
 
     def __call__(self, audio: Audio | Source, progress: Progress | None = None) -> Annotation:
         """The turns as pyannote's Annotation; see `diarize`."""
@@ -161,31 +167,50 @@ class Live:
         return [update for item in between for update in self._back.push(item)]
 
 
-def drive(
-    front: Stage[AudioChunk, SpeechWindow],
-    embed: Embed,
-    back: Stage[EmbeddingWindow, TurnUpdate],
-    chunks: Iterable[AudioChunk],
-    batch: int,
-) -> Iterator[TurnUpdate]:
-    """Run a stream through the chains.
+def back(config: PipelineConfig, speakers: int = 0, turns: int = 0) -> Stage[EmbeddingWindow, TurnUpdate]:
+    """A new stream's second half, offline: embeddings to turns.
 
-    batch: windows are embedded so many at a time, since a batch that is not full costs as much; only the embeddings
-        are kept, so memory hardly grows with the audio.
+    speakers, turns: so many the recording has already, on other channels.
     """
+    return OfflineClustering(config.clustering) | Turns(config.turns, speakers, turns)
 
-    def through(windows: Sequence[SpeechWindow]) -> Iterator[TurnUpdate]:
-        for window in embed(windows):
-            yield from back.push(window)
 
+def recluster(recording: EmbeddedRecording, config: PipelineConfig) -> Diarization:
+    """Who spoke when, from the embeddings: what `SpeakerDiarization.diarize` says, in no time and without a network.
+
+    Where the channels were told apart, each has speakers of its own.
+    """
+    updates: list[TurnUpdate] = []
+    channels: dict[str, int] = {}
+    for channel, windows in enumerate(recording.channels, start=1):
+        chain = back(config, len(channels), len(updates))
+        said = [update for window in windows for update in chain.push(window)] + chain.flush()
+        channels |= {update.speaker: channel for update in said if update.speaker is not None}
+        updates += said
+    return Diarization(
+        recording.uri,
+        recording.duration,
+        tuple(updates),
+        asdict(config),
+        channels if len(recording.channels) > 1 else {},
+    )
+
+
+def drive(
+    front: Stage[AudioChunk, SpeechWindow], embed: Embed, chunks: Iterable[AudioChunk], batch: int
+) -> Iterator[EmbeddingWindow]:
+    """Run a stream through its first half and the network.
+
+    batch: windows are embedded so many at a time, since a batch that is not full costs as much; the audio is let go,
+        so memory hardly grows with it.
+    """
     waiting: list[SpeechWindow] = []
     for chunk in chunks:
         waiting += front.push(chunk)
         while len(waiting) >= batch:
-            yield from through(waiting[:batch])
+            yield from embed(waiting[:batch])
             del waiting[:batch]
-    yield from through(waiting + front.flush())
-    yield from back.flush()
+    yield from embed(waiting + front.flush())
 
 
 class Heard:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from diarize.live import TICK, LiveConfig
 from diarize.stage import Stage
-from diarize.turns import SpeakerTurn, TurnsConfig, cut, smooth
+from diarize.turns import SpeakerTurn, TurnsConfig, cut, label, smooth, update
 from diarize.types import Clock, Merge, SpeakerWindow, TurnUpdate, position
 
 
@@ -90,7 +90,8 @@ class RevisedTurns(Stage[SpeakerWindow | Clock | Merge, TurnUpdate]):
         """Put these turns in place of those shown under `ids`; what that changes."""
         state = self.state
         kept = _kept({i: state.shown[i] for i in sorted(ids)}, turns)
-        updates = [_update(i, state.shown.pop(i), None, final) for i in sorted(ids.difference(kept.values()))]
+        updates = [_withdrawn(i, state.shown.pop(i), final) for i in sorted(ids.difference(kept.values()))]
+        labels = self._labels(turns)
         state.open.clear()
         for place, turn in enumerate(turns):
             number = kept.get(place, state.ids)
@@ -100,7 +101,7 @@ class RevisedTurns(Stage[SpeakerWindow | Clock | Merge, TurnUpdate]):
             state.open.add(number)
             same = before is not None and _said(before) == _said(turn)
             if final or not same:
-                updates.append(_update(number, turn, turn.speaker, final))
+                updates.append(update(number, turn, labels, final=final))
         return updates
 
     def _settle(self) -> None:
@@ -130,11 +131,17 @@ class RevisedTurns(Stage[SpeakerWindow | Clock | Merge, TurnUpdate]):
         for number, turn in state.shown.items():
             if turn.speaker == one:
                 state.shown[number] = replace(turn, speaker=into)
-                updates.append(_update(number, turn, into, final=False))
+                updates.append(update(number, state.shown[number], {into: label(into)}, final=False))
         return updates
 
     def _label(self, speaker: int) -> int:
         return self.state.merged.get(speaker, speaker)
+
+    def _labels(self, turns: Sequence[SpeakerTurn]) -> dict[int, str]:
+        """The labels of those who talk in these turns, under the numbers of those merged into them too."""
+        present = {turn.speaker for turn in turns}
+        numbers = present | {one for one, into in self.state.merged.items() if into in present}
+        return {number: label(self._label(number)) for number in sorted(numbers)}
 
     def _renamed(self, window: SpeakerWindow) -> SpeakerWindow:
         speaker = self._label(window.speaker)
@@ -173,6 +180,5 @@ def _kept(shown: dict[int, SpeakerTurn], turns: Sequence[SpeakerTurn]) -> dict[i
     return kept
 
 
-def _update(number: int, turn: SpeakerTurn, speaker: int | None, final: bool) -> TurnUpdate:
-    label = None if speaker is None else f"SPEAKER_{speaker:02d}"
-    return TurnUpdate(number, turn.start, turn.end, label, None, turn.confidence, final)
+def _withdrawn(number: int, turn: SpeakerTurn, final: bool) -> TurnUpdate:
+    return TurnUpdate(number, turn.start, turn.end, None, None, turn.confidence, final)

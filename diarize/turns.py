@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from diarize.stage import Stage
 from diarize.types import Interval, SpeakerWindow, TurnUpdate, position
@@ -28,12 +28,13 @@ class TurnsConfig:
 
 @dataclass(frozen=True)
 class SpeakerTurn:
-    """One uninterrupted turn: samples [start, end), the speaker's number, confidence in 0..1."""
+    """One uninterrupted turn: samples [start, end), the speaker's number, confidence in 0..1, a window's distances."""
 
     start: int
     end: int
     speaker: int
     confidence: float
+    distances: tuple[float, ...] = ()
 
     @property
     def length(self) -> int:
@@ -52,12 +53,14 @@ class Turns(Stage[SpeakerWindow, TurnUpdate]):
     """Collects labelled windows and says all turns, final, at the end.
 
     Speakers are named SPEAKER_00, SPEAKER_01, ... in order of their first turn.
+
+    speakers, turns: so many there are already, on other channels of the recording; numbers go on from there.
     """
 
     state: TurnsState
 
-    def __init__(self, config: TurnsConfig) -> None:
-        self.config = config
+    def __init__(self, config: TurnsConfig, speakers: int = 0, turns: int = 0) -> None:
+        self.config, self._speakers, self._turns = config, speakers, turns
         self.state = TurnsState()
 
     def push(self, item: SpeakerWindow, /) -> list[TurnUpdate]:
@@ -66,11 +69,27 @@ class Turns(Stage[SpeakerWindow, TurnUpdate]):
 
     def flush(self) -> list[TurnUpdate]:
         turns = cut_turns(self.state.windows, self.config)
-        numbers = {speaker: i for i, speaker in enumerate(dict.fromkeys(turn.speaker for turn in turns))}
-        return [
-            TurnUpdate(i, turn.start, turn.end, f"SPEAKER_{numbers[turn.speaker]:02d}", None, turn.confidence, True)
-            for i, turn in enumerate(turns)
-        ]
+        speakers = dict.fromkeys(turn.speaker for turn in turns)
+        labels = {speaker: label(i) for i, speaker in enumerate(speakers, start=self._speakers)}
+        return [update(i, turn, labels, final=True) for i, turn in enumerate(turns, start=self._turns)]
+
+
+def label(number: int) -> str:
+    """The label of a speaker nobody knows: SPEAKER_00, SPEAKER_01, ..."""
+    return f"SPEAKER_{number:02d}"
+
+
+def update(number: int, turn: SpeakerTurn, labels: Mapping[int, str], *, final: bool) -> TurnUpdate:
+    """A turn as it is said, under its id.
+
+    labels: of every speaker that there is, by number; several numbers may be one person.
+    """
+    said = labels[turn.speaker]
+    away = [(distance, labels[i]) for i, distance in enumerate(turn.distances) if i in labels]
+    own = min((distance for distance, name in away if name == said), default=None)
+    other = min(((distance, name) for distance, name in away if name != said), default=None)
+    second = None if other is None else (other[1], other[0])
+    return TurnUpdate(number, turn.start, turn.end, said, None, turn.confidence, final, own, second)
 
 
 def cut_turns(windows: Iterable[SpeakerWindow], config: TurnsConfig) -> list[SpeakerTurn]:
@@ -94,7 +113,7 @@ def smooth(pieces: Iterable[SpeakerTurn], config: TurnsConfig) -> list[SpeakerTu
 
 
 def join(turns: Iterable[SpeakerTurn], gap: int) -> list[SpeakerTurn]:
-    """Turns of one speaker at most `gap` samples apart become one; its confidence is the mean over time."""
+    """Turns of one speaker at most `gap` samples apart become one; confidence and distances are means over time."""
     joined: list[SpeakerTurn] = []
     last: dict[int, int] = {}  # speaker -> place in joined
     for turn in sorted(turns, key=lambda turn: (turn.start, turn.end, turn.speaker)):
@@ -102,7 +121,12 @@ def join(turns: Iterable[SpeakerTurn], gap: int) -> list[SpeakerTurn]:
         if before is not None and turn.start - before.end <= gap:
             weight = before.length + turn.length
             confidence = (before.confidence * before.length + turn.confidence * turn.length) / weight
-            joined[last[turn.speaker]] = SpeakerTurn(before.start, max(before.end, turn.end), turn.speaker, confidence)
+            distances = tuple(
+                (one * before.length + other * turn.length) / weight
+                for one, other in zip(before.distances, turn.distances, strict=False)  # live windows have none
+            )
+            end = max(before.end, turn.end)
+            joined[last[turn.speaker]] = SpeakerTurn(before.start, end, turn.speaker, confidence, distances)
         else:
             last[turn.speaker] = len(joined)
             joined.append(turn)
@@ -119,7 +143,7 @@ def absorb_slivers(turns: Sequence[SpeakerTurn], sliver: int) -> list[SpeakerTur
         before, turn, after = result[i - 1], result[i], result[i + 1]
         touching = before.end == turn.start and turn.end == after.start
         if touching and turn.length < sliver and before.speaker == after.speaker:
-            result[i] = SpeakerTurn(turn.start, turn.end, before.speaker, 0.0)
+            result[i] = replace(turn, speaker=before.speaker, confidence=0.0)
     return result
 
 
@@ -142,7 +166,7 @@ def _shares(windows: list[SpeakerWindow]) -> list[tuple[list[SpeakerWindow], Int
 def _pieces(group: list[SpeakerWindow], share: Interval) -> list[SpeakerTurn]:
     """What each voice of a group says within the group's share of time."""
     return [
-        SpeakerTurn(max(start, share[0]), min(end, share[1]), window.speaker, window.confidence)
+        SpeakerTurn(max(start, share[0]), min(end, share[1]), window.speaker, window.confidence, window.distances)
         for window in group
         for start, end in window.speech
         if min(end, share[1]) > max(start, share[0])

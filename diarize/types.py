@@ -129,6 +129,8 @@ class SpeakerWindow:
 
     speaker: the cluster's number, from 0 in order of first appearance.
     confidence: in 0..1, how much nearer this speaker is than the next one (see `clustering.offline`).
+    distances: cosine distance to the mean voice of every speaker, by number; infinite to a number that nobody has, and
+        empty while the stream is live.
     provisional: the window was still growing; it counts until another of its group, or the end, comes.
     """
 
@@ -139,6 +141,7 @@ class SpeakerWindow:
     speaker: int
     confidence: float
     provisional: bool = False
+    distances: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,8 @@ class TurnUpdate:
     identity: the enrolled person, or None when unknown.
     confidence: in 0..1.
     final: no further update of this id will come.
+    distance: cosine distance to the mean voice of the speaker, or None while the stream is live.
+    second: the label of the nearest other speaker and the distance to them, or None where there is none.
     """
 
     id: int
@@ -189,3 +194,5 @@ class TurnUpdate:
     identity: Identity | None
     confidence: float
     final: bool
+    distance: float | None = None
+    second: tuple[str, float] | None = None

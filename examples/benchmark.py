@@ -29,6 +29,7 @@ import diarize.training
 from diarize import SpeakerDiarization
 from diarize.formats import write_atomically
 from diarize.metrics import Errors, Score, score, total
+from diarize.pipeline import back
 from diarize.rttm import Turn, read_rttm, turns_from
 from diarize.sources import read
 from diarize.training.simulate import SimulationConfig, simulate, write
@@ -85,7 +86,7 @@ def diarize_speech(pipeline: SpeakerDiarization, samples: Samples, speech: Seque
     Like the VAD's, the stretches that are cut into windows go on over gaps shorter than `vad.min_off`; but nobody
     talks in the gaps.
     """
-    cut, back = SlidingWindows(pipeline.config.windows), pipeline.back()
+    cut, half = SlidingWindows(pipeline.config.windows), back(pipeline.config)
     windows = [
         window
         for start, end in bridged(speech, position(pipeline.config.vad.min_off))
@@ -96,8 +97,8 @@ def diarize_speech(pipeline: SpeakerDiarization, samples: Samples, speech: Seque
         for window in windows
         if (spoken := tuple(_overlap((window.start, window.end), speech)))
     ]
-    updates = [update for embedded in pipeline.embed(talked) for update in back.push(embedded)]
-    return turns_from(updates + back.flush())
+    updates = [update for embedded in pipeline.embed(talked) for update in half.push(embedded)]
+    return turns_from(updates + half.flush())
 
 
 def _overlap(window: Interval, stretches: Sequence[Interval]) -> Iterator[Interval]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from diarize import SpeakerDiarization
+from diarize.pipeline import back
 from diarize.sources import open_source
 from diarize.training.simulate import SimulationConfig, simulate, write
 
@@ -87,11 +88,11 @@ def stages(file: Path) -> dict[str, float]:
         return done
 
     pipeline = SpeakerDiarization()
-    front, back = pipeline.front(), pipeline.back()
+    front, half = pipeline.front(), back(pipeline.config)
     chunks = timed("decode", lambda: list(open_source(file).chunks()))
     windows = timed("VAD and windows", lambda: [w for chunk in chunks for w in front.push(chunk)] + front.flush())
     embedded = timed("embed", lambda: pipeline.embed(windows))
-    timed("cluster and turns", lambda: [u for window in embedded for u in back.push(window)] + back.flush())
+    timed("cluster and turns", lambda: [u for window in embedded for u in half.push(window)] + half.flush())
     return spent
 
 

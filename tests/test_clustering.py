@@ -176,7 +176,8 @@ def test_smoothing_takes_back_a_single_doubtful_window() -> None:
 @settings(deadline=None, max_examples=100)
 def test_smoothing_takes_no_wanted_speaker_away(n: int, seed: int, k: int, penalty: float) -> None:
     config = ClusteringConfig(num_speakers=k, smallest=1, switch_penalty=penalty)
-    labels, sure = cluster(random_embeddings(n, seed), gaps(n), config)
+    labels, scores = cluster(random_embeddings(n, seed), gaps(n), config)
+    sure = confidences(scores, labels)
     assert len(np.unique(labels)) == k
     assert ((sure >= 0) & (sure <= 1)).all()
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diarize.clustering.memory import EmbeddingFile
-from diarize.pipeline import SpeakerDiarization, drive, load_config, recipes
+from diarize.pipeline import SpeakerDiarization, back, drive, load_config, recipes
 from diarize.rttm import newest
 from diarize.sources import read
 from diarize.types import SAMPLE_RATE, AudioChunk, Clock, EmbeddingWindow, Merge, Samples, SpeechWindow, TurnUpdate
@@ -139,11 +139,11 @@ def test_real_conversations_end_as_offline(diarization: SpeakerDiarization, embe
     """All nine, with the windows of all in common batches."""
     recordings = [read(path) for path in sorted((speech / "conversations").glob("*.flac"))]
     assert len(recordings) == 9
-    back = changed(diarization, "clustering.name=hdbscan").back
+    dense = changed(diarization, "clustering.name=hdbscan").config
     expected = [
         {
             "agglomerative": diarization.diarize(audio).updates,
-            "hdbscan": list(drive(diarization.front(), embed, back(), [AudioChunk(0, audio)], 16)),
+            "hdbscan": laws.run(back(dense), drive(diarization.front(), embed, [AudioChunk(0, audio)], 16)),
         }
         for audio in recordings
     ]

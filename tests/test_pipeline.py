@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pyannote.core import Annotation
 import diarize
 from diarize.audio import AudioError
 from diarize.formats import as_rttm
-from diarize.pipeline import PipelineConfig, SpeakerDiarization, drive, load_config, recipes
+from diarize.pipeline import PipelineConfig, SpeakerDiarization, back, drive, load_config, recipes
 from diarize.rttm import turns_from
 from diarize.sources import open_source, read
 from diarize.types import EmbeddingWindow, Samples, SpeechWindow, TurnUpdate
@@ -44,7 +45,8 @@ def audio(request: pytest.FixtureRequest) -> Samples:
 def turns(diarization: SpeakerDiarization, audio: Samples, cuts: list[int]) -> list[TurnUpdate]:
     """What the chains say to audio that comes cut at these positions."""
     chunks = laws.chunks(audio, cuts)
-    return list(drive(diarization.front(), diarization.embed, diarization.back(), chunks, 16))
+    windows = drive(diarization.front(), diarization.embed, chunks, 16)
+    return laws.run(back(diarization.config), windows)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -57,19 +59,19 @@ def test_the_laws_of_streaming_hold_for_a_recipe(recipe: str, audio: Samples) ->
     assert laws.plain(turns(diarization, audio, cuts)) == expected
     laws.obeys(diarization.front, audio, cuts, at=6 * RATE)
     windows = diarization.embed(laws.run(diarization.front(), laws.chunks(audio, [])))
-    laws.save_restore(diarization.back, windows, at=len(windows) // 2)
-    laws.prefix(diarization.back, windows, windows[: len(windows) // 2])
+    laws.save_restore(partial(back, diarization.config), windows, at=len(windows) // 2)
+    laws.prefix(partial(back, diarization.config), windows, windows[: len(windows) // 2])
 
 
 def test_a_stream_restored_halfway_gives_the_same_turns(diarization: SpeakerDiarization, audio: Samples) -> None:
     first, second = laws.chunks(audio, [5 * RATE])
-    front, back = diarization.front(), diarization.back()
-    back_before = [update for window in diarization.embed(front.push(first)) for update in back.push(window)]
-    restored_front, restored_back = diarization.front(), diarization.back()
+    front, half = diarization.front(), back(diarization.config)
+    before = [update for window in diarization.embed(front.push(first)) for update in half.push(window)]
+    restored_front, restored_half = diarization.front(), back(diarization.config)
     restored_front.restore(front.save())
-    restored_back.restore(back.save())
-    rest = list(drive(restored_front, diarization.embed, restored_back, [second], 16))
-    assert laws.plain(back_before + rest) == laws.plain(turns(diarization, audio, []))
+    restored_half.restore(half.save())
+    rest = laws.run(restored_half, drive(restored_front, diarization.embed, [second], 16))
+    assert laws.plain(before + rest) == laws.plain(turns(diarization, audio, []))
 
 
 def test_how_many_are_embedded_at_once_changes_nothing(diarization: SpeakerDiarization) -> None:
@@ -83,7 +85,7 @@ def test_how_many_are_embedded_at_once_changes_nothing(diarization: SpeakerDiari
     said = {}
     for batch in (1, 5, 16):
         chunks = laws.chunks(audio, list(range(0, len(audio), RATE)))
-        said[batch] = laws.plain(list(drive(diarization.front(), embed, diarization.back(), chunks, batch)))
+        said[batch] = laws.plain(list(drive(diarization.front(), embed, chunks, batch)))
     assert said[1] == said[5] == said[16]
     assert {1, 5, 16} <= set(asked)
     assert max(asked) <= 2 * 16  # what is left at the end may come on top

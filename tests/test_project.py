@@ -28,7 +28,7 @@ LAYERS = [
     {"stage"},
     {"audio", "clustering", "decoding", "embedding", "levels", "models", "profiles", "turns", "vad", "windows"}
     | {"rttm", "formats", "metrics", "plot"},
-    {"live", "sources"},
+    {"embedded", "live", "sources"},
     {"revisions"},
     {"orders", "pipeline"},
     {"client", "doctor", "jobs", "live_report", "microphone", "server", "terminal", "training"},

@@ -109,21 +109,31 @@ class OfflineClustering(Stage[EmbeddingWindow, SpeakerWindow]):
         if not windows:
             return []
         embeddings = np.stack([window.embedding for window in windows])
-        labels, confidence = cluster(embeddings, gaps(windows), self.config)
+        labels, scores = cluster(embeddings, gaps(windows), self.config)
+        sure = confidences(scores, labels).tolist()
         return [
-            SpeakerWindow(window.start, window.end, window.speech, window.group, int(label), float(sure))
-            for window, label, sure in zip(windows, labels, confidence, strict=True)
+            SpeakerWindow(
+                window.start,
+                window.end,
+                window.speech,
+                window.group,
+                label,
+                sure[i],
+                distances=tuple((1 - scores[i]).tolist()),
+            )
+            for i, (window, label) in enumerate(zip(windows, labels.tolist(), strict=True))
         ]
 
 
 def cluster(
     embeddings: Embeddings, gaps: NDArray[np.float64], config: ClusteringConfig
 ) -> tuple[Labels, NDArray[np.float32]]:
-    """Who talks in each window, and how sure that is.
+    """Who talks in each window, and how near it is to everybody.
 
     embeddings: shape (n, dimensions), unit norm, in order of time; n at least 1.
     gaps: seconds of silence between one window and the next, shape (n - 1,).
-    Returns labels, shape (n,), numbered by first appearance, and confidences in 0..1, shape (n,).
+    Returns labels, shape (n,), numbered by first appearance, and the cosine similarity of each window to the mean voice
+    of each speaker, shape (n, speakers).
     """
     low, _ = config.speakers
     if low > len(embeddings):
@@ -136,7 +146,8 @@ def cluster(
     if len(present) < low:  # smoothing has taken away somebody who is known to be there: give the windows back
         lost = ~np.isin(members, present)
         labels[sample[lost]] = members[lost]
-    return by_first_appearance(labels), confidences(scores, labels)
+    present = labels[np.sort(np.unique(labels, return_index=True)[1])]  # as `by_first_appearance` numbers them
+    return by_first_appearance(labels), scores[:, present]
 
 
 def speakers(embeddings: Embeddings, config: ClusteringConfig, level: int = logging.WARNING) -> Labels:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,11 +113,14 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
             return []
         order = sorted(range(len(windows)), key=lambda i: (windows[i].start, windows[i].end))
         windows = [windows[i] for i in order]
-        labels, confidence = cluster(np.stack([window.embedding for window in windows]), gaps(windows), self.clustering)
+        labels, scores = cluster(np.stack([window.embedding for window in windows]), gaps(windows), self.clustering)
         numbers = self._matched(labels, np.array(self.state.labels)[order], np.ones(len(windows)))
+        distances = np.full((len(windows), max(numbers.values()) + 1), np.inf, np.float32)
+        distances[:, [numbers[label] for label in range(len(numbers))]] = 1 - scores
+        sure = confidences(scores, labels).tolist()
         return [
-            _said(window, numbers[label], sure)
-            for window, label, sure in zip(windows, labels.tolist(), confidence.tolist(), strict=True)
+            replace(_said(window, numbers[label], sure[i]), distances=tuple(distances[i].tolist()))
+            for i, (window, label) in enumerate(zip(windows, labels.tolist(), strict=True))
         ]
 
     def _take(self, window: EmbeddingWindow) -> list[SpeakerWindow | Clock | Merge]:
