@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -14,7 +16,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diarize.labels import decimal, format_audacity, format_textgrid
 from diarize.rttm import Turn, format_rttm, milliseconds, newest, talk_time, turns_from
+from diarize.subtitles import format_srt, format_vtt
 from diarize.types import TurnUpdate, seconds
 
 if TYPE_CHECKING:
@@ -42,13 +46,29 @@ class Diarization:
     channels: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Format:
+    """How a diarization is written.
+
+    name: what the user calls it.
+    suffix: how the names of its files end, with the dot.
+    write: makes the text of a file.
+    """
+
+    name: str
+    suffix: str
+    write: Callable[[Diarization], str]
+
+
 def as_rttm(result: Diarization) -> str:
     """RTTM (see `diarize.rttm`)."""
-    return format_rttm(turns_from(result.updates), result.uri)
+    named = {update.speaker: update.identity.name for update in newest(result.updates) if update.identity}
+    channels = {named.get(speaker, speaker): channel for speaker, channel in result.channels.items()}
+    return format_rttm(turns_from(result.updates), result.uri, channels)
 
 
 def as_json(result: Diarization) -> str:
-    """JSON: the turns with their labels, names and confidence, each speaker's talk time, and the settings.
+    """JSON: the turns with their labels, names, confidence and distances, each speaker's talk time, and the settings.
 
     Times are seconds with at most three decimals.  Strict JSON: a number that is not finite raises ValueError.
     """
@@ -57,17 +77,62 @@ def as_json(result: Diarization) -> str:
         "version": JSON_VERSION,
         "uri": result.uri,
         "duration": _seconds(result.duration),
-        "speakers": _speakers(turns),
+        "speakers": _speakers(turns, result.channels),
         "turns": [_turn(update) for update in turns],
         "settings": dict(result.settings),
     }
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str)
-    # surrogates, from file names that are not UTF-8, can be in a file only as an escape
-    return re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
+    return writable(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str)) + "\n"
 
 
-FORMATS: dict[str, Callable[[Diarization], str]] = {"rttm": as_rttm, "json": as_json}
-"""How to write a diarization, by the format's name, which is also the file's suffix."""
+def writable(text: str) -> str:
+    """JSON that can be in a file: surrogates, from file names that are not UTF-8, as their escapes."""
+    return re.sub("[\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+COLUMNS = ("uri", "channel", "start", "end", "speaker", "name", "confidence", "distance", "second", "second_distance")
+"""Of the CSV, always these."""
+
+
+def as_csv(result: Diarization) -> str:
+    """CSV (RFC 4180, with a header): a row for each turn; what is not known is an empty cell.
+
+    A spreadsheet takes a text that begins with = + - @ for a formula: such a text gets an apostrophe before it.  Other
+    formats have it as it is.
+    """
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(COLUMNS)
+    for update in newest(result.updates):
+        second, distance = update.second or (None, None)
+        row = (
+            _cell(result.uri),
+            result.channels.get(update.speaker or ""),
+            decimal(milliseconds(update.start)),
+            decimal(milliseconds(update.end)),
+            _cell(update.speaker),
+            _cell(update.identity.name if update.identity else None),
+            round(update.confidence, 3),
+            _rounded(update.distance),
+            _cell(second),
+            _rounded(distance),
+        )
+        table.writerow(row)
+    return text.getvalue()
+
+
+FORMATS: dict[str, Format] = {
+    one.name: one
+    for one in (
+        Format("rttm", ".rttm", as_rttm),
+        Format("json", ".json", as_json),
+        Format("csv", ".csv", as_csv),
+        Format("srt", ".srt", lambda result: format_srt(turns_from(result.updates))),
+        Format("vtt", ".vtt", lambda result: format_vtt(turns_from(result.updates))),
+        Format("textgrid", ".TextGrid", lambda result: format_textgrid(turns_from(result.updates), result.duration)),
+        Format("audacity", ".txt", lambda result: format_audacity(turns_from(result.updates))),
+    )
+}
+"""How to write a diarization, by the format's name."""
 
 
 def _turn(update: TurnUpdate) -> dict[str, object]:
@@ -85,19 +150,39 @@ def _turn(update: TurnUpdate) -> dict[str, object]:
             "reason": identity.reason,
         },
         "confidence": round(update.confidence, 3),
+        "distance": _rounded(update.distance),
+        "second": update.second and {"speaker": update.second[0], "distance": _rounded(update.second[1])},
     }
 
 
-def _speakers(turns: list[TurnUpdate]) -> list[dict[str, object]]:
+def _speakers(turns: list[TurnUpdate], channels: Mapping[str, int]) -> list[dict[str, object]]:
     names = {update.speaker: update.identity.name for update in turns if update.identity}
     heard = talk_time(Turn(update.start, update.end, update.speaker or "") for update in turns)
     return [
-        {"speaker": speaker, "identity": names.get(speaker), "seconds": _seconds(heard[speaker])} for speaker in heard
+        {
+            "speaker": speaker,
+            "identity": names.get(speaker),
+            "seconds": _seconds(heard[speaker]),
+            **({"channel": channels[speaker]} if speaker in channels else {}),
+        }
+        for speaker in heard
     ]
 
 
 def _seconds(position: int) -> float:
     return milliseconds(position) / 1000
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 3)
+
+
+def _cell(text: str | None) -> str | None:
+    """A text as a cell; what no file can hold is a question mark."""
+    if text is None:
+        return None
+    text = text.encode(errors="replace").decode()
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def to_annotation(turns: Iterable[Turn], uri: str) -> Annotation:

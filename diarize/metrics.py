@@ -21,12 +21,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
+from scipy.optimize import linear_sum_assignment
 
 from diarize.formats import to_annotation
-from diarize.rttm import Turn
+from diarize.intervals import common, length
+from diarize.rttm import Turn, talking
 from diarize.types import Interval, position, seconds
 
 if TYPE_CHECKING:
@@ -209,10 +212,11 @@ def _listed(names: Iterable[str]) -> str:
 
 def pair_speakers(reference: Iterable[Turn], hypothesis: Iterable[Turn]) -> dict[str, str]:
     """Which hypothesis speaker (key) stands for which reference speaker (value), so that the DER is least."""
-    from pyannote.metrics.diarization import DiarizationErrorRate
-
-    pairs: dict[str, str] = DiarizationErrorRate().optimal_mapping(_annotation(reference), _annotation(hypothesis))
-    return pairs
+    ours, theirs = talking(reference), talking(hypothesis)
+    shared = np.array([[length(common(one, other)) for one in ours.values()] for other in theirs.values()])
+    rows, columns = linear_sum_assignment(shared.reshape(len(theirs), len(ours)), maximize=True)
+    speakers, names = list(theirs), list(ours)
+    return {speakers[i]: names[j] for i, j in zip(rows, columns, strict=True) if shared[i, j]}
 
 
 ErrorKind = Literal["miss", "false alarm", "confusion"]

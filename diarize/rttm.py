@@ -2,7 +2,7 @@
 
 A line of RTTM holds ten fields separated by spaces (NIST RT-09 evaluation plan, appendix A):
 
-    SPEAKER <uri> 1 <start> <duration> <NA> <NA> <speaker> <NA> <NA>
+    SPEAKER <uri> <channel> <start> <duration> <NA> <NA> <speaker> <NA> <NA>
 
 Names with spaces.  Fields cannot be quoted, so in a recording's or speaker's name white space, control characters,
 the double quote and the percent sign are written as in a URL (`Ana Maria` is `Ana%20Maria`) and decoded when read.
@@ -15,11 +15,12 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
+from diarize.intervals import length, union
 from diarize.types import SAMPLE_RATE, Interval, TurnUpdate, position
 
 _MILLISECOND = SAMPLE_RATE // 1000
@@ -65,31 +66,36 @@ def turns_from(updates: Iterable[TurnUpdate]) -> list[Turn]:
     ]
 
 
+def talking(turns: Iterable[Turn]) -> dict[str, list[Interval]]:
+    """When each speaker talks, by time and as stretches that do not touch; speakers by first appearance."""
+    stretches: dict[str, list[Interval]] = {}
+    for turn in sorted(turns):
+        stretches.setdefault(turn.speaker, []).append((turn.start, turn.end))
+    return {speaker: union(own) for speaker, own in stretches.items()}
+
+
 def talk_time(turns: Iterable[Turn]) -> dict[str, int]:
     """How long each speaker talks, in samples, by first appearance.  Two turns at the same moment count it once."""
-    heard: dict[str, int] = {}
-    until: dict[str, int] = {}
-    for turn in sorted(turns):
-        start = max(turn.start, until.get(turn.speaker, 0))
-        heard[turn.speaker] = heard.get(turn.speaker, 0) + max(0, turn.end - start)
-        until[turn.speaker] = max(turn.end, start)
-    return heard
+    return {speaker: length(stretches) for speaker, stretches in talking(turns).items()}
 
 
-def format_rttm(turns: Iterable[Turn], uri: str) -> str:
+def format_rttm(turns: Iterable[Turn], uri: str, channels: Mapping[str, int] | None = None) -> str:
     """The turns as RTTM, by time; no turns give the empty string, which is valid RTTM.
+
+    channels: of speakers, by their names in the turns, the channel they talk on; 1 for all others.
 
     Times have three decimals.  Starts and ends are rounded, and durations are their differences, so turns that do not
     overlap do not come to overlap.  A turn lasts at least 0.001 s: only one shorter than that can come to overlap.
     """
-    return "".join(_speaker_line(turn, uri) for turn in sorted(turns))
+    known = channels or {}
+    return "".join(_speaker_line(turn, uri, known.get(turn.speaker, 1)) for turn in sorted(turns))
 
 
-def _speaker_line(turn: Turn, uri: str) -> str:
+def _speaker_line(turn: Turn, uri: str, channel: int) -> str:
     start, end = milliseconds(turn.start), milliseconds(turn.end)
     duration = max(1, end - start)
     return (
-        f"SPEAKER {_encode(uri)} 1 {_decimal(start)} {_decimal(duration)} "
+        f"SPEAKER {_encode(uri)} {channel} {_decimal(start)} {_decimal(duration)} "
         f"{_ABSENT} {_ABSENT} {_encode(turn.speaker)} {_ABSENT} {_ABSENT}\n"
     )
 

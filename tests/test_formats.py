@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
 import tempfile
 import threading
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
-from diarize.formats import FORMATS, Diarization, to_annotation, write_atomically
+from diarize.formats import COLUMNS, FORMATS, Diarization, to_annotation, write_atomically
 from diarize.rttm import Turn, read_rttm
 from diarize.types import SAMPLE_RATE, Identity, TurnUpdate
 
@@ -18,7 +21,7 @@ MEETING = Diarization(
     duration=10 * SAMPLE_RATE,
     updates=(
         TurnUpdate(0, 0, 16_000, "SPEAKER_00", None, 0.5, final=False),
-        TurnUpdate(1, 32_000, 48_008, "SPEAKER_01", ANA, 0.87654, final=True),
+        TurnUpdate(1, 32_000, 48_008, "SPEAKER_01", ANA, 0.87654, True, 0.21234, ("SPEAKER_00", 0.65432)),
         TurnUpdate(0, 0, 24_000, "SPEAKER_00", None, 1.0, final=True),
         TurnUpdate(2, 40_000, 64_000, "SPEAKER_01", ANA, 0.25, final=True),
         TurnUpdate(3, 70_000, 80_000, "SPEAKER_02", None, 0.25, final=False),
@@ -36,7 +39,9 @@ def test_json_says_it_all() -> None:
         "runner_up": {"name": "Bob", "score": 0.3},
         "reason": "0.41 above the next",
     }
-    assert json.loads(FORMATS["json"](MEETING)) == {
+    unknown = {"distance": None, "second": None}
+    known = {"distance": 0.212, "second": {"speaker": "SPEAKER_00", "distance": 0.654}}
+    assert json.loads(FORMATS["json"].write(MEETING)) == {
         "version": 1,
         "uri": "my meeting",
         "duration": 10.0,
@@ -45,17 +50,54 @@ def test_json_says_it_all() -> None:
             {"speaker": "SPEAKER_01", "identity": "Ana María", "seconds": 2.0},
         ],
         "turns": [
-            {"start": 0.0, "end": 1.5, "speaker": "SPEAKER_00", "identity": None, "confidence": 1.0},
-            {"start": 2.0, "end": 3.001, "speaker": "SPEAKER_01", "identity": ana, "confidence": 0.877},
-            {"start": 2.5, "end": 4.0, "speaker": "SPEAKER_01", "identity": ana, "confidence": 0.25},
+            {"start": 0.0, "end": 1.5, "speaker": "SPEAKER_00", "identity": None, "confidence": 1.0} | unknown,
+            {"start": 2.0, "end": 3.001, "speaker": "SPEAKER_01", "identity": ana, "confidence": 0.877} | known,
+            {"start": 2.5, "end": 4.0, "speaker": "SPEAKER_01", "identity": ana, "confidence": 0.25} | unknown,
         ],
         "settings": {"num_speakers": 2, "model": "model.safetensors"},
     }
-    assert "Ana María" in FORMATS["json"](MEETING)
+    assert "Ana María" in FORMATS["json"].write(MEETING)
+
+
+def test_channels_told_apart_are_in_every_table() -> None:
+    call = replace(MEETING, channels={"SPEAKER_00": 1, "SPEAKER_01": 2})
+    speakers = json.loads(FORMATS["json"].write(call))["speakers"]
+    assert [(one["speaker"], one["channel"]) for one in speakers] == [("SPEAKER_00", 1), ("SPEAKER_01", 2)]
+    assert [row["channel"] for row in table(call)] == ["1", "2", "2"]
+    lines = [line.split() for line in FORMATS["rttm"].write(call).splitlines()]
+    assert [(fields[2], fields[7]) for fields in lines] == [
+        ("1", "SPEAKER_00"),
+        ("2", "Ana%20María"),
+        ("2", "Ana%20María"),
+    ]
+
+
+def table(result: Diarization) -> list[dict[str, str]]:
+    return list(csv.DictReader(StringIO(FORMATS["csv"].write(result), newline="")))
+
+
+def test_csv_has_a_row_for_each_turn() -> None:
+    assert [tuple(row.values()) for row in table(MEETING)] == [
+        ("my meeting", "", "0.000", "1.500", "SPEAKER_00", "", "1.0", "", "", ""),
+        ("my meeting", "", "2.000", "3.001", "SPEAKER_01", "Ana María", "0.877", "0.212", "SPEAKER_00", "0.654"),
+        ("my meeting", "", "2.500", "4.000", "SPEAKER_01", "Ana María", "0.25", "", "", ""),
+    ]
+    assert FORMATS["csv"].write(SILENCE) == ",".join(COLUMNS) + "\r\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [('Ana, "the boss"\r\nSmith', 'Ana, "the boss"\r\nSmith'), ("x=1", "x=1"), ("\udce9", "?"), ("", "")]
+    + [(f"{sign}1+1", f"'{sign}1+1") for sign in "=+-@\t\r"],
+)
+def test_a_name_in_a_table_is_no_formula(name: str, cell: str) -> None:
+    update = TurnUpdate(0, 0, 16, name, Identity(name, 0.5, None, ""), 1.0, True, 0.0, (name, 0.1))
+    (row,) = table(Diarization(name, 16, (update,)))
+    assert [row[key] for key in ("uri", "speaker", "name", "second")] == [cell] * 4
 
 
 def test_rttm_names_enrolled_people_and_labels_the_others(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "x.rttm", FORMATS["rttm"](MEETING))
+    write_atomically(tmp_path / "x.rttm", FORMATS["rttm"].write(MEETING))
     assert read_rttm(tmp_path / "x.rttm") == {
         "my meeting": [
             Turn(0, 24_000, "SPEAKER_00"),
@@ -66,23 +108,43 @@ def test_rttm_names_enrolled_people_and_labels_the_others(tmp_path: Path) -> Non
 
 
 def test_silence_is_valid_in_every_format() -> None:
-    assert FORMATS["rttm"](SILENCE) == ""
-    content = json.loads(FORMATS["json"](SILENCE))
+    assert [FORMATS[name].write(SILENCE) for name in ("rttm", "srt", "audacity")] == [""] * 3
+    assert FORMATS["vtt"].write(SILENCE) == "WEBVTT\n"
+    assert "xmax = 5.000" in FORMATS["textgrid"].write(SILENCE)
+    content = json.loads(FORMATS["json"].write(SILENCE))
     assert (content["duration"], content["turns"], content["speakers"]) == (5.0, [], [])
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_name_that_is_not_utf8_can_be_written_and_read(tmp_path: Path, name: str) -> None:
     uri = os.fsdecode(b"caf\xe9 \xf0\x9f\x8e\x99")
-    write_atomically(tmp_path / "x", FORMATS[name](Diarization(uri, 16_000, MEETING.updates)))
+    update = TurnUpdate(0, 0, 16_000, uri, None, 1.0, final=True)
+    write_atomically(tmp_path / "x", FORMATS[name].write(Diarization(uri, 16_000, (update,))))
     text = (tmp_path / "x").read_text(encoding="utf-8")
-    assert (json.loads(text)["uri"] if name == "json" else next(iter(read_rttm(tmp_path / "x")))) == uri
+    if name in ("rttm", "json"):  # exactly
+        found = json.loads(text)["turns"][0]["speaker"] if name == "json" else read_rttm(tmp_path / "x")[uri][0].speaker
+        assert found == uri
+    else:
+        assert "caf? 🎙" in text
 
 
 def test_json_is_strict() -> None:
     broken = Diarization("x", 16_000, (TurnUpdate(0, 0, 16, "A", None, float("nan"), final=True),))
     with pytest.raises(ValueError, match="not JSON compliant"):
-        FORMATS["json"](broken)
+        FORMATS["json"].write(broken)
+
+
+def test_formats_are_known_by_name_and_suffix() -> None:
+    assert {name: one.suffix for name, one in FORMATS.items()} == {
+        "rttm": ".rttm",
+        "json": ".json",
+        "csv": ".csv",
+        "srt": ".srt",
+        "vtt": ".vtt",
+        "textgrid": ".TextGrid",
+        "audacity": ".txt",
+    }
+    assert all(one.name == name for name, one in FORMATS.items())
 
 
 def test_an_annotation_has_every_turn_and_exact_times() -> None:

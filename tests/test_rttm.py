@@ -69,6 +69,11 @@ def test_every_line_has_ten_fields_for_any_reader(spoken: list[Turn], uri: str) 
         assert all(len(time.split(".")[1]) == 3 for time in fields[3:5])
 
 
+def test_channels_are_the_speakers_and_else_1() -> None:
+    text = format_rttm([Turn(0, 160, "a b"), Turn(160, 320, "c")], "x", {"a b": 2, "d": 3})
+    assert [line.split()[2:4] for line in text.splitlines()] == [["2", "0.000"], ["1", "0.010"]]
+
+
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.integers(MILLISECOND, 40_000), min_size=2, max_size=20), st.integers(0, 10**9))
 def test_rounding_moves_nothing_far_and_makes_no_overlap(lengths: list[int], start: int) -> None:

@@ -181,7 +181,7 @@ def recover(
         if output is not None:
             check_writable(output)
         result = recovered(kept, session)
-        text = FORMATS[format_of(output)](result)
+        text = FORMATS[format_of(output)].write(result)
         if output is None:
             write(text)
         else:

@@ -62,7 +62,7 @@ def listen(
     Raises, before anything is heard: `diarize.audio.AudioError` where the device cannot be opened, OSError for a file
     that cannot be written, ValueError for one that is no place for a recording.
     """
-    as_text = FORMATS[form]
+    write = FORMATS[form].write
     if record is not None and record == output:
         raise ValueError(f"{record} cannot be both the recording and the result: give two names")
     for path in (output, record):
@@ -81,7 +81,7 @@ def listen(
         updates = live.flush()
         hearing.show(updates)
     result = Diarization(uri, hearing.end, tuple(updates), asdict(diarization.config))
-    text = as_text(result)
+    text = write(result)
     if output is not None:
         try:
             write_atomically(output, text)
