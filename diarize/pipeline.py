@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from diarize.channels import Channels
 from diarize.clustering.memory import EmbeddingFile
 from diarize.clustering.offline import ClusteringConfig, OfflineClustering
 from diarize.clustering.online import OnlineClustering, OnlineConfig
 from diarize.config import from_mapping, merge, parse_settings
+from diarize.corrections import kept_labels, lay_over, relabelled, told
+from diarize.crosstalk import CrosstalkConfig, own_voices
 from diarize.embedded import EmbeddedRecording
 from diarize.embedding import EmbeddingConfig, embed
 from diarize.formats import Diarization, to_annotation
+from diarize.linking import LinkingConfig
 from diarize.live import LiveConfig, LiveFront
 from diarize.revisions import RevisedTurns
 from diarize.rttm import turns_from
@@ -32,7 +36,9 @@ if TYPE_CHECKING:
 Progress = Callable[[float, float | None], object]
 """Called with the seconds done and, where known, the seconds in all.  What it raises ends the run and goes up."""
 
-Embed = Callable[[Sequence[SpeechWindow]], list[EmbeddingWindow]]
+Chunk = TypeVar("Chunk")
+Window = TypeVar("Window")
+Embedded = TypeVar("Embedded")
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class PipelineConfig:
     turns: TurnsConfig = field(default_factory=TurnsConfig)
     live: LiveConfig = field(default_factory=LiveConfig)
     online: OnlineConfig = field(default_factory=OnlineConfig)
+    crosstalk: CrosstalkConfig = field(default_factory=CrosstalkConfig)
+    linking: LinkingConfig = field(default_factory=LinkingConfig)
 
 
 def recipes() -> Path:
@@ -54,8 +62,12 @@ def recipes() -> Path:
     return shipped if shipped.is_dir() else shipped.parents[1] / "pipelines"
 
 
-def load_config(recipe: str | Path | None = None, settings: Sequence[str] = ()) -> PipelineConfig:
+def load_config(
+    recipe: str | Path | None = None, settings: Sequence[str] = (), base: Mapping[str, Any] | None = None
+) -> PipelineConfig:
     """The settings of a recipe (the name of a shipped one, or a path), changed by `settings` ("vad.onset=0.6").
+
+    base: what a recipe changes, such as `EmbeddedRecording.settings`; without it, the defaults.
 
     Raises ValueError for an unknown recipe, a file that is not TOML, an unknown key or a value that cannot be.
     """
@@ -70,7 +82,7 @@ def load_config(recipe: str | Path | None = None, settings: Sequence[str] = ()) 
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"recipe {path} is not TOML: {error}") from error
-    return from_mapping(PipelineConfig, merge(values, parse_settings(settings)))
+    return from_mapping(PipelineConfig, merge(merge(base or {}, values), parse_settings(settings)))
 
 
 class SpeakerDiarization:
@@ -118,12 +130,30 @@ class SpeakerDiarization:
     ) -> EmbeddedRecording:
         """A recording after the network: all that clustering it, now or later, needs.
 
+        per_channel: its channels are not mixed down, and what leaks from one into another is left out there.
+
         Raises `diarize.audio.AudioError` for what is no readable audio.
         """
         source = open_source(audio)
         heard = Heard(source, progress)
-        windows = tuple(drive(self.front(), self.embed, heard, self.config.embedding.batch))
-        return EmbeddedRecording(source.uri, heard.samples, self.encoder.fingerprint, (windows,), asdict(self.config))
+        if per_channel:
+            channels = self._apart(heard.apart())
+        else:
+            channels = (tuple(drive(self.front(), self.embed, heard, self.config.embedding.batch)),)
+        return EmbeddedRecording(source.uri, heard.samples, self.encoder.fingerprint, channels, asdict(self.config))
+
+    def _apart(self, chunks: Iterable[tuple[AudioChunk, ...]]) -> tuple[tuple[EmbeddingWindow, ...], ...]:
+        """The windows of each channel."""
+        front = Channels(self.front)
+
+        def embed(numbered: Sequence[tuple[int, SpeechWindow]]) -> list[tuple[int, EmbeddingWindow]]:
+            embedded = self.embed([window for _, window in numbered])
+            return [(channel, window) for (channel, _), window in zip(numbered, embedded, strict=True)]
+
+        found = list(drive(front, embed, chunks, self.config.embedding.batch))
+        powers = front.powers
+        windows = [[window for channel, window in found if channel == number] for number in range(max(1, len(powers)))]
+        return own_voices(windows, powers, self.config.crosstalk)
 
     def diarize(self, audio: Audio | Source, progress: Progress | None = None) -> Diarization:
         """Everything that is known about a recording.
@@ -167,26 +197,37 @@ class Live:
         return [update for item in between for update in self._back.push(item)]
 
 
-def back(config: PipelineConfig, speakers: int = 0, turns: int = 0) -> Stage[EmbeddingWindow, TurnUpdate]:
+def back(
+    config: PipelineConfig, speakers: int = 0, turns: int = 0, taken: Collection[str] = frozenset()
+) -> Stage[EmbeddingWindow, TurnUpdate]:
     """A new stream's second half, offline: embeddings to turns.
 
     speakers, turns: so many the recording has already, on other channels.
+    taken: labels that nobody else may get.
     """
-    return OfflineClustering(config.clustering) | Turns(config.turns, speakers, turns)
+    return OfflineClustering(config.clustering) | Turns(config.turns, speakers, turns, taken)
 
 
 def recluster(recording: EmbeddedRecording, config: PipelineConfig) -> Diarization:
     """Who spoke when, from the embeddings: what `SpeakerDiarization.diarize` says, in no time and without a network.
 
-    Where the channels were told apart, each has speakers of its own.
+    Where the channels were told apart, each has speakers of its own.  The corrections hold in the answer.
+
+    Raises ValueError where corrections name more people than there may be speakers.
     """
     updates: list[TurnUpdate] = []
     channels: dict[str, int] = {}
-    for channel, windows in enumerate(recording.channels, start=1):
-        chain = back(config, len(channels), len(updates))
+    names = {turn.speaker for turn in recording.corrections}
+    for channel, windows in enumerate(told(recording.channels, recording.corrections), start=1):
+        chain = back(config, len(channels), len(updates), names | channels.keys())
         said = [update for window in windows for update in chain.push(window)] + chain.flush()
         channels |= {update.speaker: channel for update in said if update.speaker is not None}
         updates += said
+    if recording.corrections:
+        before = recluster(replace(recording, corrections=()), config)
+        labels = kept_labels(updates, before.updates, names)
+        updates = lay_over([relabelled(update, labels) for update in updates], recording.corrections)
+        channels = {labels[name]: channel for name, channel in channels.items()}
     return Diarization(
         recording.uri,
         recording.duration,
@@ -197,14 +238,17 @@ def recluster(recording: EmbeddedRecording, config: PipelineConfig) -> Diarizati
 
 
 def drive(
-    front: Stage[AudioChunk, SpeechWindow], embed: Embed, chunks: Iterable[AudioChunk], batch: int
-) -> Iterator[EmbeddingWindow]:
+    front: Stage[Chunk, Window],
+    embed: Callable[[Sequence[Window]], list[Embedded]],
+    chunks: Iterable[Chunk],
+    batch: int,
+) -> Iterator[Embedded]:
     """Run a stream through its first half and the network.
 
     batch: windows are embedded so many at a time, since a batch that is not full costs as much; the audio is let go,
         so memory hardly grows with it.
     """
-    waiting: list[SpeechWindow] = []
+    waiting: list[Window] = []
     for chunk in chunks:
         waiting += front.push(chunk)
         while len(waiting) >= batch:
@@ -224,6 +268,15 @@ class Heard:
     def __iter__(self) -> Iterator[AudioChunk]:
         for chunk in self.source.chunks():
             yield chunk
-            self.samples = chunk.position + len(chunk.samples)
-            if self.progress is not None:
-                self.progress(seconds(self.samples), self.source.seconds)
+            self._tell(chunk)
+
+    def apart(self) -> Iterator[tuple[AudioChunk, ...]]:
+        """The same with the channels apart."""
+        for channels in self.source.apart():
+            yield channels
+            self._tell(channels[0])
+
+    def _tell(self, chunk: AudioChunk) -> None:
+        self.samples = chunk.position + len(chunk.samples)
+        if self.progress is not None:
+            self.progress(seconds(self.samples), self.source.seconds)

@@ -41,12 +41,18 @@ class Source:
 
     uri: the name of the recording.
     seconds: its length, or None when it is not known beforehand; for some file formats an estimate.
-    chunks: starts from the beginning; of a stream, from where it is.
+    chunks: its channels mixed down; starts from the beginning; of a stream, from where it is.
+    channels: the same with its channels apart, each time a chunk of every one; None: there is but one.
     """
 
     uri: str
     seconds: float | None
     chunks: Callable[[], Iterator[AudioChunk]]
+    channels: Callable[[], Iterator[tuple[AudioChunk, ...]]] | None = None
+
+    def apart(self) -> Iterator[tuple[AudioChunk, ...]]:
+        """Chunks of all channels, of one position and length each time."""
+        return ((chunk,) for chunk in self.chunks()) if self.channels is None else self.channels()
 
 
 def open_source(audio: Audio | Source, *, uri: str | None = None) -> Source:
@@ -60,13 +66,13 @@ def open_source(audio: Audio | Source, *, uri: str | None = None) -> Source:
     if isinstance(audio, str | PathLike):
         file = open_audio(audio)
         name = Path(audio).stem if uri is None else uri
-        return Source(name, file.seconds, lambda: _chunks(file.blocks(), file.sample_rate, str(audio)))
+        return _source(name, file.seconds, file.blocks, file.sample_rate, str(audio))
     name = "audio" if uri is None else uri
     waveform, rate = audio if isinstance(audio, tuple) and len(audio) == 2 else (audio, SAMPLE_RATE)
     array = _array(waveform, name)
     check_layout(rate, len(array), name)
     to_float(array[:, :0])  # refuses what is neither integers nor floats
-    return Source(name, array.shape[1] / rate, lambda: _chunks(_array_blocks(array, int(rate)), rate, name))
+    return _source(name, array.shape[1] / rate, lambda: _array_blocks(array, int(rate)), rate, name)
 
 
 def raw_source(stream: BinaryIO, sample_rate: int, channels: int, encoding: str, *, uri: str = "audio") -> Source:
@@ -77,7 +83,7 @@ def raw_source(stream: BinaryIO, sample_rate: int, channels: int, encoding: str,
     check_layout(sample_rate, channels, uri)
     frame_bytes(encoding, channels)  # refuses an unknown encoding
     frames = sample_rate // 10
-    return Source(uri, None, lambda: _chunks(_pcm_blocks(stream, frames, channels, encoding, uri), sample_rate, uri))
+    return _source(uri, None, lambda: _pcm_blocks(stream, frames, channels, encoding, uri), sample_rate, uri)
 
 
 def read(audio: Audio | Source) -> Samples:
@@ -86,12 +92,24 @@ def read(audio: Audio | Source) -> Samples:
     return np.concatenate([np.zeros(0, np.float32), *chunks])
 
 
-def _chunks(blocks: Iterable[Block], sample_rate: float, name: str) -> Iterator[AudioChunk]:
+def _source(
+    uri: str, seconds: float | None, blocks: Callable[[], Iterator[Block]], sample_rate: float, name: str
+) -> Source:
+    """name: of the file, for what is said of it."""
+
+    def mixed() -> Iterator[AudioChunk]:
+        mono = (mixdown(block)[:, np.newaxis] for block in _mended(blocks(), name))
+        return (chunk for (chunk,) in _chunks(mono, sample_rate, name))
+
+    return Source(uri, seconds, mixed, lambda: _chunks(_mended(blocks(), name), sample_rate, name))
+
+
+def _chunks(blocks: Iterable[Block], sample_rate: float, name: str) -> Iterator[tuple[AudioChunk, ...]]:
     position = 0
-    for samples in _resampled((mixdown(block) for block in _mended(blocks, name)), sample_rate):
-        if len(samples):
-            yield AudioChunk(position, samples)
-            position += len(samples)
+    for channels in _resampled(blocks, sample_rate, name):
+        if len(channels[0]):
+            yield tuple(AudioChunk(position, samples) for samples in channels)
+            position += len(channels[0])
 
 
 def _mended(blocks: Iterable[Block], name: str) -> Iterator[Block]:
@@ -105,11 +123,19 @@ def _mended(blocks: Iterable[Block], name: str) -> Iterator[Block]:
         yield sound
 
 
-def _resampled(pieces: Iterable[Samples], sample_rate: float) -> Iterator[Samples]:
-    resampler = Resampler(sample_rate)
-    for piece in pieces:
-        yield resampler.push(piece)
-    yield resampler.flush()
+def _resampled(blocks: Iterable[Block], sample_rate: float, name: str) -> Iterator[list[Samples]]:
+    """The channels of each block, brought to 16 kHz one by one."""
+    resamplers: list[Resampler] = []
+    for block in blocks:
+        resamplers = resamplers or [Resampler(sample_rate) for _ in range(block.shape[1])]
+        if block.shape[1] != len(resamplers):
+            raise AudioError(
+                f"{name}: its channels change from {len(resamplers)} to {block.shape[1]} on the way; "
+                "only mixed down can it be diarized"
+            )
+        yield [resampler.push(np.ascontiguousarray(block[:, i])) for i, resampler in enumerate(resamplers)]
+    if resamplers:
+        yield [resampler.flush() for resampler in resamplers]
 
 
 def _array(waveform: Any, name: str) -> NDArray[Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 from diarize.stage import Stage
 from diarize.types import Interval, SpeakerWindow, TurnUpdate, position
@@ -52,15 +54,19 @@ class TurnsState:
 class Turns(Stage[SpeakerWindow, TurnUpdate]):
     """Collects labelled windows and says all turns, final, at the end.
 
-    Speakers are named SPEAKER_00, SPEAKER_01, ... in order of their first turn.
+    Speakers are named SPEAKER_00, SPEAKER_01, ... in order of their first turn, or by the person that was said to talk
+    in one of their windows.
 
     speakers, turns: so many there are already, on other channels of the recording; numbers go on from there.
+    taken: labels that nobody else may get.
     """
 
     state: TurnsState
 
-    def __init__(self, config: TurnsConfig, speakers: int = 0, turns: int = 0) -> None:
-        self.config, self._speakers, self._turns = config, speakers, turns
+    def __init__(
+        self, config: TurnsConfig, speakers: int = 0, turns: int = 0, taken: Collection[str] = frozenset()
+    ) -> None:
+        self.config, self._speakers, self._turns, self._taken = config, speakers, turns, taken
         self.state = TurnsState()
 
     def push(self, item: SpeakerWindow, /) -> list[TurnUpdate]:
@@ -69,14 +75,23 @@ class Turns(Stage[SpeakerWindow, TurnUpdate]):
 
     def flush(self) -> list[TurnUpdate]:
         turns = cut_turns(self.state.windows, self.config)
-        speakers = dict.fromkeys(turn.speaker for turn in turns)
-        labels = {speaker: label(i) for i, speaker in enumerate(speakers, start=self._speakers)}
+        labels = self._labels(list(dict.fromkeys(turn.speaker for turn in turns)))
         return [update(i, turn, labels, final=True) for i, turn in enumerate(turns, start=self._turns)]
+
+    def _labels(self, speakers: Sequence[int]) -> dict[int, str]:
+        people = {window.speaker: window.person for window in self.state.windows if window.person is not None}
+        free = (label(i) for i in count(self._speakers) if label(i) not in self._taken)
+        return {speaker: people.get(speaker) or next(free) for speaker in speakers}
 
 
 def label(number: int) -> str:
     """The label of a speaker nobody knows: SPEAKER_00, SPEAKER_01, ..."""
     return f"SPEAKER_{number:02d}"
+
+
+def is_label(name: str) -> bool:
+    """Whether it is such a label, and not a name that somebody has given."""
+    return re.fullmatch(r"SPEAKER_\d\d+", name) is not None
 
 
 def update(number: int, turn: SpeakerTurn, labels: Mapping[int, str], *, final: bool) -> TurnUpdate:

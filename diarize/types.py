@@ -112,6 +112,7 @@ class EmbeddingWindow:
 
     embedding: shape (dimensions,), float32, unit norm.
     quality: in (0, 1], how much of what the network heard was distinct speech of this voice.
+    person: who talks in it for certain, said by hand; None where nobody has said.
     """
 
     start: int
@@ -121,6 +122,7 @@ class EmbeddingWindow:
     embedding: NDArray[np.float32]
     quality: float
     provisional: bool = False
+    person: str | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ class SpeakerWindow:
     distances: cosine distance to the mean voice of every speaker, by number; infinite to a number that nobody has, and
         empty while the stream is live.
     provisional: the window was still growing; it counts until another of its group, or the end, comes.
+    person: who talks in it for certain, said by hand; nobody else's windows have this speaker's number.
     """
 
     start: int
@@ -142,6 +145,7 @@ class SpeakerWindow:
     confidence: float
     provisional: bool = False
     distances: tuple[float, ...] = ()
+    person: str | None = None
 
 
 @dataclass(frozen=True)

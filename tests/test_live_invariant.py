@@ -112,13 +112,22 @@ def live(
 
 
 def check(updates: Sequence[TurnUpdate], offline: Sequence[TurnUpdate]) -> None:
-    """The same turns with the same confidence, and one name of the one for each name of the other."""
+    """The same turns, confidence and distances, and one name of the one for each name of the other."""
     turns = newest(updates)
     assert all(turn.final for turn in turns)
-    found, expected = ([(turn.start, turn.end, turn.confidence) for turn in one] for one in (turns, newest(offline)))
+    found, expected = (
+        [(turn.start, turn.end, turn.confidence, turn.distance, turn.second and turn.second[1]) for turn in one]
+        for one in (turns, newest(offline))
+    )
     assert found == expected
     names = {(one.speaker, other.speaker) for one, other in zip(turns, newest(offline), strict=True)}
     assert len({one for one, _ in names}) == len({other for _, other in names}) == len(names)
+    seconds = {
+        (one.second[0], other.second[0])
+        for one, other in zip(turns, newest(offline), strict=True)
+        if one.second and other.second
+    }
+    assert seconds <= names
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -119,3 +120,30 @@ def test_no_windows_give_no_turns() -> None:
 def test_settings_that_cannot_be_are_refused_by_name(name: str) -> None:
     with pytest.raises(ValueError, match=rf"turns\.{name} is -1"):
         TurnsConfig(**{name: -1})
+
+
+def test_a_turn_says_how_near_its_voice_is_and_who_comes_next() -> None:
+    far, near = (0.5, 0.25, 0.75), (0.75, 0.5, 0.25)
+    windows = [replace(window(0, 100, 1), distances=far), replace(window(100, 400, 1), distances=near)]
+    other = replace(window(900, 1000, 0), distances=(0.125, 0.5, 0.25))
+    stage = Turns(EXACT)
+    for item in [*windows, other]:
+        stage.push(item)
+    first, last = stage.flush()
+    # means over time; nobody is left of the third speaker, so nobody can be mixed up with them
+    assert (first.speaker, first.distance, first.second) == ("SPEAKER_00", 0.4375, ("SPEAKER_01", 0.6875))
+    assert (last.speaker, last.distance, last.second) == ("SPEAKER_01", 0.125, ("SPEAKER_00", 0.5))
+
+
+def test_one_speaker_has_no_second() -> None:
+    stage = Turns(EXACT)
+    stage.push(replace(window(0, 100, 0), distances=(0.25,)))
+    (turn,) = stage.flush()
+    assert (turn.distance, turn.second) == (0.25, None)
+
+
+def test_numbers_go_on_from_other_channels() -> None:
+    stage = Turns(EXACT, speakers=2, turns=7)
+    for item in (window(0, 100, 0), window(100, 200, 1)):
+        stage.push(item)
+    assert [(turn.id, turn.speaker) for turn in stage.flush()] == [(7, "SPEAKER_02"), (8, "SPEAKER_03")]

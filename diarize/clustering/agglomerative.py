@@ -57,32 +57,42 @@ def agglomerative(
         heights = np.concatenate(([0.0], tree[:, 2]))
         enough = np.flatnonzero(large >= minimum)
         merges = int(enough[np.argmin(np.abs(heights[enough] - fragment))])
-    fragments = absorb(embeddings, _labels_after(tree, merges), smallest)
+    fragments = absorb(embeddings, labels_after(tree, merges), smallest)
     return merge_nearest(embeddings, fragments, threshold, minimum, maximum)
 
 
 def merge_nearest(
-    embeddings: Embeddings, labels: Labels, threshold: float, minimum: int = 1, maximum: int | None = None
+    embeddings: Embeddings,
+    labels: Labels,
+    threshold: float,
+    minimum: int = 1,
+    maximum: int | None = None,
+    different: NDArray[np.bool_] | None = None,
 ) -> Labels:
     """Merge the two clusters with the nearest means while they are at most `threshold` apart, or too many.
 
+    different: the clusters, shape (labels.max() + 1,), no two of which may be merged with each other; fewer than
+        `minimum`, or at most `maximum`.
     Never below `minimum` clusters; returns labels numbered by first appearance.
     """
     labels = labels.copy()
     sums = totals(embeddings, labels)
     left = len(sums)
     alive = np.ones(left, dtype=bool)
+    held = np.zeros(left, dtype=bool) if different is None else different.copy()
     while left > minimum:
         means = unit(sums)
         distance = 1 - means @ means.T
         distance[~alive] = distance[:, ~alive] = np.inf
+        distance[np.outer(held, held)] = np.inf
         np.fill_diagonal(distance, np.inf)
         a, b = np.unravel_index(np.argmin(distance), distance.shape)
         if distance[a, b] > threshold and (maximum is None or left <= maximum):
             break
         labels[labels == b] = a
         sums[a] += sums[b]
-        alive[b] = False
+        held[a] |= held[b]
+        alive[b] = held[b] = False
         left -= 1
     return by_first_appearance(labels)
 
@@ -145,7 +155,7 @@ def _large_clusters(tree: Tree, smallest: int) -> NDArray[np.int64]:
     return np.concatenate(([n * int(sizes[0])], n * int(sizes[0]) + np.cumsum(change)))
 
 
-def _labels_after(tree: Tree, merges: int) -> Labels:
+def labels_after(tree: Tree, merges: int) -> Labels:
     """The partition after the first `merges` merges."""
     n = len(tree) + 1
     parent = np.arange(2 * n - 1)

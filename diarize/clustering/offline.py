@@ -18,14 +18,21 @@ from diarize.clustering.agglomerative import (
     centroids,
     one_speaker,
 )
+from diarize.clustering.constraints import check_known, constrained, smoothed
 from diarize.clustering.hdbscan import hdbscan_clusters
-from diarize.clustering.viterbi import viterbi
+from diarize.clustering.linkage import long_linkage, representatives
+from diarize.clustering.spectral import spectral_clusters
 from diarize.stage import Stage
 from diarize.types import SAMPLE_RATE, EmbeddingWindow, SpeakerWindow
 
 log = logging.getLogger(__name__)
 
-ALGORITHMS = ("agglomerative", "hdbscan")
+OTHERS = {"hdbscan": ("HDBSCAN", hdbscan_clusters), "spectral": ("spectral clustering", spectral_clusters)}
+ALGORITHMS = ("agglomerative", *OTHERS)
+
+OF_MANY = 1250
+"""Of so many windows, more than eight minutes of speech, one must be a speaker's: in hours, noise and overlap come
+together often enough to make groups of `smallest`.  Of ten hours half a minute is enough."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +43,11 @@ class ClusteringConfig:
     threshold: cosine distance in 0..2 between the mean voices of two speakers; what is nearer is one speaker.  Higher
         finds fewer speakers.
     fragment: cosine distance in 0..2; windows that are on average this near are put together before speakers are told
-        apart; hdbscan needs it only where it finds too few clusters.
+        apart; the others need it only where they find too few clusters.
     smallest: windows; a smaller group, unless it is a tenth of the recording, is no speaker and goes to the nearest.
     switch_penalty: in cosine; the price of a change of speaker from one window to the next.  0 switches smoothing off.
     num_speakers, min_speakers, max_speakers: what is known of the number of speakers.
-    limit: windows that enter the quadratic clustering; of longer recordings so many are taken, evenly spaced, and the
-        others join the nearest speaker.
+    limit: windows that are compared each with each at once; for longer recordings the work is bounded (see `linkage`).
     """
 
     name: str = "agglomerative"
@@ -109,7 +115,8 @@ class OfflineClustering(Stage[EmbeddingWindow, SpeakerWindow]):
         if not windows:
             return []
         embeddings = np.stack([window.embedding for window in windows])
-        labels, scores = cluster(embeddings, gaps(windows), self.config)
+        groups = np.array([window.group for window in windows])
+        labels, scores = cluster(embeddings, gaps(windows), self.config, people(windows), groups)
         sure = confidences(scores, labels).tolist()
         return [
             SpeakerWindow(
@@ -120,32 +127,47 @@ class OfflineClustering(Stage[EmbeddingWindow, SpeakerWindow]):
                 label,
                 sure[i],
                 distances=tuple((1 - scores[i]).tolist()),
+                person=window.person,
             )
             for i, (window, label) in enumerate(zip(windows, labels.tolist(), strict=True))
         ]
 
 
 def cluster(
-    embeddings: Embeddings, gaps: NDArray[np.float64], config: ClusteringConfig
+    embeddings: Embeddings,
+    gaps: NDArray[np.float64],
+    config: ClusteringConfig,
+    known: Labels | None = None,
+    groups: Labels | None = None,
 ) -> tuple[Labels, NDArray[np.float32]]:
     """Who talks in each window, and how near it is to everybody.
 
     embeddings: shape (n, dimensions), unit norm, in order of time; n at least 1.
     gaps: seconds of silence between one window and the next, shape (n - 1,).
+    known: who talks in each window for certain, shape (n,): the number of a person, or -1.
+    groups: shape (n,); windows of the same group are different voices at the same time.
     Returns labels, shape (n,), numbered by first appearance, and the cosine similarity of each window to the mean voice
-    of each speaker, shape (n, speakers).
+    of each speaker, shape (n, speakers).  Windows with the same known person share a label and those with different
+    ones do not; the windows of a group have different labels, unless there are fewer speakers or `known` contradicts.
+    Raises ValueError where more people are known than there may be speakers.
     """
-    low, _ = config.speakers
+    low, high = config.speakers
+    if known is not None:
+        check_known(known, high)
     if low > len(embeddings):
         log.warning("%d speakers wanted, but the speech fills only %d windows", low, len(embeddings))
-    sample = np.unique(np.linspace(0, len(embeddings) - 1, config.limit).round().astype(int))
-    members = speakers(embeddings[sample], config)
-    scores = embeddings @ centroids(embeddings[sample], members).T
-    labels = viterbi(scores, config.switch_penalty * np.exp(-gaps))
+    members = speakers(embeddings, config)
+    if known is not None and (known >= 0).any():
+        members = constrained(embeddings, members, known, low, high)
+        known = np.where(known >= 0, members, -1)
+    scores = embeddings @ centroids(embeddings, members).T
+    labels = smoothed(scores, config.switch_penalty * np.exp(-gaps), known, groups)
     present = np.unique(labels)
     if len(present) < low:  # smoothing has taken away somebody who is known to be there: give the windows back
-        lost = ~np.isin(members, present)
-        labels[sample[lost]] = members[lost]
+        lost = np.flatnonzero(~np.isin(members, present))
+        if groups is not None:  # of a group only one window, or two would have one label
+            lost = lost[np.unique((groups[lost], members[lost]), axis=1, return_index=True)[1]]
+        labels[lost] = members[lost]
     present = labels[np.sort(np.unique(labels, return_index=True)[1])]  # as `by_first_appearance` numbers them
     return by_first_appearance(labels), scores[:, present]
 
@@ -153,28 +175,28 @@ def cluster(
 def speakers(embeddings: Embeddings, config: ClusteringConfig, level: int = logging.WARNING) -> Labels:
     """The speaker of each embedding by itself, shape (n,): neither time nor smoothing enters.
 
-    level: of logging, at which it is said that agglomerative clustering stands in for HDBSCAN.
+    level: of logging, at which it is said that agglomerative clustering stands in for another.
     """
+    n = len(embeddings)
     low, high = config.speakers
-    one = np.zeros(len(embeddings), dtype=np.int64)
-    if len(embeddings) < 2 or high == 1:
+    one = np.zeros(n, dtype=np.int64)
+    if n < 2 or high == 1:
         return one
-    tree = average_linkage(embeddings)
-    if low == 1 and one_speaker(embeddings, tree, config.threshold, config.smallest):
+    if n <= config.limit:
+        tree, smallest = average_linkage(embeddings), config.smallest
+    else:
+        tree, smallest = long_linkage(embeddings), max(config.smallest, n // OF_MANY)
+    if low == 1 and one_speaker(embeddings, tree, config.threshold, smallest):
         return one
-    if config.name == "hdbscan":
-        found = hdbscan_clusters(embeddings, config.threshold, smallest=config.smallest, minimum=low, maximum=high)
+    if config.name in OTHERS:
+        said, clusters = OTHERS[config.name]
+        voices, of = representatives(embeddings, tree, config.limit)
+        found = clusters(voices, config.threshold, smallest=config.smallest, minimum=low, maximum=high)
         if found is not None:
-            return found
-        log.log(level, "HDBSCAN finds fewer than %d clusters: clustering agglomeratively", low)
+            return by_first_appearance(found[of])
+        log.log(level, "%s finds fewer than %d clusters: clustering agglomeratively", said, low)
     return agglomerative(
-        embeddings,
-        tree,
-        config.threshold,
-        fragment=config.fragment,
-        smallest=config.smallest,
-        minimum=low,
-        maximum=high,
+        embeddings, tree, config.threshold, fragment=config.fragment, smallest=smallest, minimum=low, maximum=high
     )
 
 
@@ -194,6 +216,12 @@ def confidences(scores: NDArray[np.float32], labels: Labels) -> NDArray[np.float
     nearest = others.min(axis=1)
     margin: NDArray[np.float32] = (nearest - own) / np.maximum(np.maximum(nearest, own), 1e-6)
     return margin.clip(0, 1).astype(np.float32)
+
+
+def people(windows: Sequence[EmbeddingWindow]) -> Labels | None:
+    """The number of the person that is known to talk in each window, shape (n,), -1 where none; None: of no window."""
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(window.person for window in windows if window.person))}
+    return np.array([numbers.get(window.person or "", -1) for window in windows]) if numbers else None
 
 
 def gaps(windows: Sequence[EmbeddingWindow]) -> NDArray[np.float64]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from diarize.pipeline import PipelineConfig
 
 Recipe = Annotated[str | None, typer.Option(metavar="NAME|PATH", help="A recipe: a shipped one or a TOML file.")]
@@ -17,6 +19,8 @@ Changes = Annotated[
 Vad = Annotated[str | None, typer.Option(metavar="NAME", help="silero or webrtc.")]
 Clustering = Annotated[str | None, typer.Option(metavar="NAME", help="agglomerative or hdbscan.")]
 Model = Annotated[str | None, typer.Option(metavar="NAME|PATH", help="The speaker embedding's weights.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Run a model that is a program (TorchScript, as ECAPA2 is).")]
+Crops = Annotated[int, typer.Option(metavar="N", min=0, help="Average N crops of 4 s; 0: the recording as a whole.")]
 Compute = Annotated[str | None, typer.Option(metavar="cpu|cuda|mps", help="Where the network runs.")]
 NumSpeakers = Annotated[int | None, typer.Option(metavar="N", help="There are exactly so many speakers.")]
 MinSpeakers = Annotated[int | None, typer.Option(metavar="N", help="There are at least so many.")]
@@ -35,8 +39,11 @@ def configured(
     min_speakers: int | None,
     max_speakers: int | None,
     latency: float | None = None,
+    base: Mapping[str, Any] | None = None,
 ) -> PipelineConfig:
     """The settings of a recipe, changed by `changes` ("vad.onset=0.6"), and then by the options of their own.
+
+    base: what the recipe changes; None: the defaults.
 
     Raises ValueError as `diarize.pipeline.load_config`.
     """
@@ -54,4 +61,4 @@ def configured(
     }
     # JSON's numbers and strings are TOML's, but for its escapes of characters beyond 16 bits
     chosen = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in own.items() if value is not None]
-    return load_config(recipe, [*(changes or []), *chosen])
+    return load_config(recipe, [*(changes or []), *chosen], base)
