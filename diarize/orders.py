@@ -1,4 +1,4 @@
-"""What is to be done: which recording goes into which file, and whether that can be at all."""
+"""What is to be done, which recording goes into which files and whether that can be at all, and what became of it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
 from diarize.audio import check_layout, frame_bytes
-from diarize.formats import FORMATS
-from diarize.plot import SUFFIXES
+from diarize.embedded import SUFFIX as VOICES
+from diarize.embedded import EmbeddedRecording
+from diarize.formats import FORMATS, Diarization
+from diarize.inputs import STDIN, Recording, find_recordings, is_search
+from diarize.linking import Voices
+from diarize.plot import SUFFIXES as PICTURES
+from diarize.rttm import Turn, turns_from
 from diarize.sources import Source, open_source, raw_source
-
-STDIN = "-"
+from diarize.types import seconds
 
 REMEDIES = {
     errno.ENOENT: "check the name",
@@ -61,20 +65,23 @@ class RawAudio:
 class Order:
     """One recording to be diarized.
 
-    output: the file to write, or None for standard output.
+    outputs: the files to write, by format (see `diarize.formats.FORMATS`); one alone may be None, standard output.
     plot: the picture to draw, or None.
+    embeddings: where to keep its embeddings, or None.
+    per_channel: whether the speakers of each channel are told apart from those of the others.
     """
 
     input: str
-    output: Path | None
-    format: str
-    plot: Path | None
-    raw: RawAudio
+    outputs: Mapping[str, Path | None]
+    plot: Path | None = None
+    embeddings: Path | None = None
+    raw: RawAudio = field(default_factory=RawAudio)
+    per_channel: bool = False
 
     @property
     def writes(self) -> list[Path]:
         """The files it makes."""
-        return [path for path in (self.output, self.plot) if path is not None]
+        return [path for path in (*self.outputs.values(), self.plot, self.embeddings) if path is not None]
 
     def open(self) -> Source:
         """The audio; raises `diarize.audio.AudioError`."""
@@ -82,55 +89,157 @@ class Order:
             return raw_source(sys.stdin.buffer, self.raw.rate, self.raw.channels, self.raw.encoding, uri="stdin")
         return open_source(self.input)
 
+    def is_done(self) -> bool:
+        """Whether all the files it makes are there and none is older than the recording: none is ever half written."""
+        if self.input == STDIN or None in self.outputs.values():
+            return False
+        try:
+            recorded = Path(self.input).stat().st_mtime_ns
+            return all(path.is_file() and path.stat().st_mtime_ns >= recorded for path in self.writes)
+        except OSError:
+            return False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an order.
+
+    error: what went wrong, in one sentence, or None.
+    result: None when it failed.
+    recording: the embeddings, where the order keeps them.
+    voices: of the speakers; None when it failed.
+    took: seconds.
+    text: what goes to standard output.
+    """
+
+    order: Order
+    error: str | None = None
+    result: Diarization | None = None
+    recording: EmbeddedRecording | None = None
+    voices: Voices | None = None
+    took: float = 0.0
+    text: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """How long the recording is; 0 when it failed."""
+        return 0.0 if self.result is None else seconds(self.result.duration)
+
+    @property
+    def turns(self) -> list[Turn]:
+        """Who spoke when; nobody when it failed."""
+        return [] if self.result is None else turns_from(self.result.updates)
+
+    @property
+    def speakers(self) -> int:
+        """How many there are."""
+        return len({turn.speaker for turn in self.turns})
+
 
 def format_of(output: str | PathLike[str] | None) -> str:
     """The format that the ending of an output's name says, or RTTM."""
-    ending = Path(output or "").suffix.removeprefix(".")
+    ending = Path(output or "").suffix.removeprefix(".").lower()
     return ending if ending in FORMATS else "rttm"
 
 
-def plan(inputs: Sequence[str], output: str | None, form: str | None, plot: Path | None, raw: RawAudio) -> list[Order]:
+def plan(
+    inputs: Sequence[str],
+    output: str | None = None,
+    formats: Sequence[str] = (),
+    plot: Path | None = None,
+    raw: RawAudio | None = None,
+    *,
+    embeddings: str | None = None,
+    per_channel: bool = False,
+    summary: Path | None = None,
+) -> list[Order]:
     """Decide what is written where.
 
-    form: one of `FORMATS`; None: what the ending of `output` says, otherwise RTTM.
+    inputs: files, folders and patterns (see `diarize.inputs`).
+    output: a file, or a folder, in which the outputs lie as the recordings do in theirs; None: standard output.
+    formats: of `FORMATS`; none: what the ending of `output` says, otherwise RTTM.
+    embeddings: a file, or a folder as `output`, for the embeddings.
+    summary: a file that is written besides, on which nothing may fall.
 
-    Raises ValueError for an unknown format, several inputs without a folder or beside standard input, a standard
-    input that is not there, a picture that cannot be drawn, and an output that would fall on another or a recording.
+    Raises ValueError for nothing to do, an unknown format, several inputs without a folder or beside standard input, a
+    standard input that is not there, several formats on standard output, a picture that cannot be drawn, and an output
+    that would fall on another or a recording.
     """
-    form = format_of(output) if form is None else form
-    if form not in FORMATS:
-        raise ValueError(f"unknown format {form!r}: choose one of {', '.join(FORMATS)}")
-    if len(inputs) > 1 and output is None:
-        raise ValueError(f"{len(inputs)} inputs need a folder to write to: add --output DIR")
-    if len(inputs) > 1 and output is not None and Path(output).is_file():
-        raise ValueError(f"{len(inputs)} inputs need a folder to write to, and {output} is a file")
-    if len(inputs) > 1 and STDIN in inputs:
-        raise ValueError("standard input (-) goes alone: do the other inputs apart")
+    recordings = find_recordings(inputs)
+    several = len(recordings) > 1 or any(is_search(name) for name in inputs)
+    formats = tuple(dict.fromkeys(formats or [format_of(output)]))
+    _check_formats(formats, output)
+    if several:
+        _check_folders(inputs, len(recordings), output, embeddings)
     if STDIN in inputs and (sys.stdin is None or sys.stdin.isatty()):
         raise ValueError("nothing comes in on standard input: pipe raw PCM into it")
     if plot is not None:
-        _check_plot(plot, len(inputs))
-    into_folder = output is not None and (len(inputs) > 1 or output.endswith(os.sep) or Path(output).is_dir())
-    orders = []
-    for name in inputs:
-        path = None if output is None else Path(output)
-        if into_folder and path is not None:
-            path = path / f"{'stdin' if name == STDIN else Path(name).stem}.{form}"
-        orders.append(Order(name, path, form, plot, raw))
-    _check_collisions(orders)
+        _check_plot(plot, several)
+    orders = [
+        Order(
+            recording.path,
+            _outputs(output, formats, recording, several),
+            plot,
+            None if embeddings is None else _path(embeddings, recording, VOICES, several),
+            raw or RawAudio(),
+            per_channel,
+        )
+        for recording in recordings
+    ]
+    _check_collisions(orders, summary)
     return orders
 
 
-def _check_plot(plot: Path, inputs: int) -> None:
-    if inputs > 1:
+def _outputs(output: str | None, formats: Sequence[str], recording: Recording, several: bool) -> dict[str, Path | None]:
+    if output is None:
+        return dict.fromkeys(formats)
+    if len(formats) > 1 and not _is_folder(output, several):
+        bare = Path(output)
+        if bare.suffix.lower() in {form.suffix.lower() for form in FORMATS.values()}:
+            bare = bare.with_suffix("")
+        return {form: bare.with_name(bare.name + FORMATS[form].suffix) for form in formats}
+    return {form: _path(output, recording, FORMATS[form].suffix, several) for form in formats}
+
+
+def _path(name: str, recording: Recording, suffix: str, several: bool) -> Path:
+    return Path(name, recording.place + suffix) if _is_folder(name, several) else Path(name)
+
+
+def _is_folder(name: str, several: bool) -> bool:
+    return several or name.endswith((os.sep, "/")) or Path(name).is_dir()
+
+
+def _check_formats(formats: Sequence[str], output: str | None) -> None:
+    for form in formats:
+        if form not in FORMATS:
+            raise ValueError(f"unknown format {form!r}: choose one of {', '.join(FORMATS)}")
+    if len(formats) > 1 and output is None:
+        raise ValueError(f"standard output takes one format, not {', '.join(formats)}: add --output")
+
+
+def _check_folders(inputs: Sequence[str], recordings: int, output: str | None, embeddings: str | None) -> None:
+    who = f"{recordings} inputs need" if recordings > 1 else f"{inputs[0]} needs"
+    if output is None:
+        raise ValueError(f"{who} a folder to write to: add --output DIR")
+    for folder in (output, embeddings or ""):
+        if Path(folder).is_file():
+            raise ValueError(f"{who} a folder to write to, and {folder} is a file")
+    if STDIN in inputs:
+        raise ValueError("standard input (-) goes alone: do the other inputs apart")
+
+
+def _check_plot(plot: Path, several: bool) -> None:
+    if several:
         raise ValueError("--plot draws one recording: give one input")
-    if plot.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"cannot draw {str(plot)!r}: a picture's name must end in {' or '.join(SUFFIXES)}")
+    if plot.suffix.lower() not in PICTURES:
+        raise ValueError(f"cannot draw {str(plot)!r}: a picture's name must end in {' or '.join(PICTURES)}")
 
 
-def _check_collisions(orders: Sequence[Order]) -> None:
+def _check_collisions(orders: Sequence[Order], summary: Path | None) -> None:
     recordings = {os.path.realpath(order.input) for order in orders if order.input != STDIN}
-    written: dict[str, str] = {}
+    written = {} if summary is None else {os.path.realpath(summary): "the summary"}
+    if not recordings.isdisjoint(written):
+        raise ValueError(f"{summary} is a recording and would be overwritten: choose another summary")
     for order in orders:
         for path in order.writes:
             real = os.path.realpath(path)

@@ -21,9 +21,13 @@ UsageError: Any = typer.BadParameter.__mro__[1]
 
 
 def say(message: str) -> None:
-    """One line on stderr; what cannot be printed, such as a line break in a file's name, is shown as an escape."""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-    stderr.print(line)
+    """One line on stderr."""
+    stderr.print(printable(message))
+
+
+def printable(text: str) -> str:
+    """The text with an escape for what cannot be printed, such as a line break in a file's name."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -81,6 +85,6 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def say_written(path: Path, speakers: int, turns: int, *more: str) -> None:
+def say_written(path: Path | str, speakers: int, turns: int, *more: str) -> None:
     """A result is in its file: what it holds, in one line."""
     say("; ".join([f"{path}: {counted(speakers, 'speaker')}, {counted(turns, 'turn')}", *more]))

@@ -54,7 +54,6 @@ HOLED[::1000] = np.nan
     ("write", "message"),
     [
         (str, "no such file; check the name"),
-        (Path.mkdir, "is a directory; name the audio files in it"),
         (Path.touch, "is empty (0 bytes); record or copy it again"),
         (
             lambda path: path.write_text("hello\n"),
@@ -64,7 +63,7 @@ HOLED[::1000] = np.nan
         (beginning(44), "is cut off before its first sample; record or copy it again"),
         (sound(SPEECH, 8), "8 Hz is no audio rate; give audio at 1,000 to 1,000,000 Hz"),
     ],
-    ids=["missing", "directory", "empty", "text", "half a header", "header alone", "8 Hz"],
+    ids=["missing", "empty", "text", "half a header", "header alone", "8 Hz"],
 )
 def test_what_is_no_audio_is_named_and_nothing_is_written(
     place: Path, capfd: Capture, write: Write, message: str
@@ -162,12 +161,13 @@ SEE = "; see diarize file --help"
             "file a.wav x/a.mp3 -o out",
             "out/a.rttm would be written twice, for a.wav and for x/a.mp3: rename one, leave one out, or do them apart",
         ),
+        ("file a.wav --link", "--link writes the results once more, with the labels of all recordings: add --output"),
         ("file - a.wav -o out", "standard input (-) goes alone: do the other inputs apart"),
         ("file - --rate 8", "raw PCM: 8 Hz is no audio rate; give audio at 1,000 to 1,000,000 Hz"),
         ("file - --encoding mp3", "unknown encoding 'mp3'; the known ones are s16le, f32le, mulaw"),
         ("file a.wav b.wav -o out --plot x.png", "--plot draws one recording: give one input"),
         ("file a.wav --plot x.jpg", "cannot draw 'x.jpg': a picture's name must end in .png or .svg"),
-        ("file a.wav --format srt", "unknown format 'srt': choose one of rttm, json"),
+        ("file a.wav --format docx", "unknown format 'docx': choose one of rttm, json, *"),
         ("file a.wav --vad energy", "vad name is 'energy': give 'silero' or 'webrtc'"),
         ("file a.wav --clustering magic", "unknown clustering 'magic': choose one of agglomerative, hdbscan"),
         ("file a.wav --num-speakers 0", "clustering.num_speakers is 0: there must be at least 1 speaker"),
@@ -193,7 +193,7 @@ SEE = "; see diarize file --help"
         ("file a.wav --model a.wav", "a.wav: not a checkpoint*"),
         (
             "file a.wav --model lacking.safetensors",
-            "lacking.safetensors: not the weights of an ECAPA-TDNN: missing 1 key (fc.conv.bias)",
+            "lacking.safetensors: not the weights of SpeechBrain's ECAPA-TDNN: missing 1 key (fc.conv.bias)",
         ),
         (
             "file a.wav --jobs 2 b.wav -o out --model x",

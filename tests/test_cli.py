@@ -115,10 +115,11 @@ def test_the_number_of_speakers_can_be_given(clips: Path, capfd: Capture, option
 def test_several_inputs_fail_one_by_one(clips: Path, tmp_path: Path, capfd: Capture) -> None:
     done = here(capfd, "file", clips / "a.wav", clips / "broken.wav", clips / "b.wav", "-o", tmp_path / "out")
     assert (done.code, done.out) == (1, "")
-    first, second, third = done.err.splitlines()
+    first, second, third, last = done.err.splitlines()
     assert first.startswith(f"{tmp_path}/out/a.rttm: ")
     assert second.startswith(f"error: {clips}/broken.wav: is in no known audio format")
     assert third.startswith(f"{tmp_path}/out/b.rttm: ")
+    assert last.startswith("3 recordings: 2 done, 1 failed; 0:00:16 of audio in ")
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.rttm", "b.rttm"]
 
 
@@ -128,7 +129,7 @@ def test_names_of_files_may_be_anything(tmp_path: Path, capfd: Capture) -> None:
         write_clip(tmp_path / "clip.wav", 2).rename(tmp_path / f"{name}.wav")
     done = here(capfd, "file", *(tmp_path / f"{name}.wav" for name in names), "-o", tmp_path / "out")
     assert done.code == 0
-    assert len(done.err.splitlines()) == len(names)
+    assert len(done.err.splitlines()) == len(names) + 1
     assert f"{tmp_path}/out/[red]:smile:.rttm: " in done.err
     assert f"{tmp_path}/out/line\\nbreak.rttm: " in done.err
     for name in names:

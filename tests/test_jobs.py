@@ -1,23 +1,21 @@
-"""Several recordings side by side, and what is planned before any work."""
+"""Several recordings side by side."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
+from dataclasses import replace
 from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from diarize.formats import FORMATS
-from diarize.jobs import Outcome, run
-from diarize.orders import Order, RawAudio, check_writable, explain, plan
+from diarize.formats import FORMATS, Diarization
+from diarize.jobs import run
+from diarize.orders import Order, Outcome, plan
 from diarize.pipeline import PipelineConfig, SpeakerDiarization
 from tests.command import DIARIZE, write_clip
-
-RAW = RawAudio()
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +36,7 @@ def test_side_by_side_gives_the_same_bytes(tmp_path: Path, diarization: SpeakerD
     results = []
     for workers in (1, 2):
         out = tmp_path / f"by {workers}"
-        outcomes = done(plan([*inputs, str(broken)], str(out), "json", None, RAW), diarization, workers)
+        outcomes = done(plan([*inputs, str(broken)], str(out), ["json"]), diarization, workers)
         assert [outcome.error for outcome in outcomes[:2]] == [None, None]
         assert str(outcomes[2].error).startswith(f"{broken}: is in no known audio format")
         results.append({file.name: file.read_bytes() for file in out.iterdir()})
@@ -48,10 +46,10 @@ def test_side_by_side_gives_the_same_bytes(tmp_path: Path, diarization: SpeakerD
 
 def test_a_worker_that_dies_costs_its_recordings_only(tmp_path: Path, diarization: SpeakerDiarization) -> None:
     inputs = [str(write_clip(tmp_path / f"{name}.wav", 60)) for name in "abc"]
-    outcomes = run(plan(inputs, str(tmp_path / "out"), "rttm", None, RAW), diarization, workers=2, console=Console())
+    outcomes = run(plan(inputs, str(tmp_path / "out")), diarization, workers=2, console=Console())
     found = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("diarize.jobs.as_completed", killing_first)
+        patch.setattr("diarize.engines.local.as_completed", killing_first)
         found = list(outcomes)
     assert {str(outcome.error) for outcome in found} == {
         f"{name}: a worker died (out of memory?); use fewer --jobs" for name in inputs
@@ -71,15 +69,15 @@ def test_an_unexpected_fault_in_one_recording_does_not_stop_the_others(
     tmp_path: Path, diarization: SpeakerDiarization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, bad = write_clip(tmp_path / "good.wav", 2), write_clip(tmp_path / "wrong.wav", 2)
-    as_rttm = FORMATS["rttm"]
+    rttm = FORMATS["rttm"]
 
-    def faulty(result: object) -> str:
-        if getattr(result, "uri", "") == "wrong":
+    def faulty(result: Diarization) -> str:
+        if result.uri == "wrong":
             raise KeyError("surprise")
-        return as_rttm(result)  # type: ignore[arg-type]  # a Diarization, as everywhere
+        return rttm.write(result)
 
-    monkeypatch.setitem(FORMATS, "rttm", faulty)
-    outcomes = done(plan([str(bad), str(good)], str(tmp_path), "rttm", None, RAW), diarization, 1)
+    monkeypatch.setitem(FORMATS, "rttm", replace(rttm, write=faulty))
+    outcomes = done(plan([str(bad), str(good)], str(tmp_path)), diarization, 1)
     assert [outcome.error for outcome in outcomes] == [None, f"{bad}: unexpected KeyError: 'surprise'"]
     assert (tmp_path / "good.rttm").exists()
 
@@ -93,65 +91,9 @@ def test_a_disk_that_fills_up_costs_one_output(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    (outcome,) = done(plan([str(clip)], str(tmp_path / "a.rttm"), "rttm", None, RAW), diarization, 1)
+    (outcome,) = done(plan([str(clip)], str(tmp_path / "a.rttm")), diarization, 1)
     assert outcome.error == f"{tmp_path}/a.rttm: No space left on device; make room, or choose another place"
     assert [file.name for file in tmp_path.iterdir()] == ["a.wav"]
-
-
-def test_where_the_outputs_go(tmp_path: Path) -> None:
-    def planned(inputs: list[str], output: str | None, form: str = "rttm") -> list[Path | None]:
-        return [order.output for order in plan(inputs, output, form, None, RAW)]
-
-    new = tmp_path / "new"
-    assert planned(["a.wav"], None) == [None]
-    assert planned(["a.wav"], str(new)) == [new]
-    assert planned(["a.wav"], f"{new}{os.sep}", "json") == [new / "a.json"]
-    assert planned(["a.wav"], str(tmp_path)) == [tmp_path / "a.rttm"]
-    assert planned(["x/a.b.wav", "b.mp3"], str(new)) == [new / "a.b.rttm", new / "b.rttm"]
-    assert not new.exists()
-
-
-@pytest.mark.parametrize(
-    ("output", "given", "expected"),
-    [
-        (None, None, "rttm"),
-        ("a.json", None, "json"),
-        ("a.json", "rttm", "rttm"),
-        ("a.txt", None, "rttm"),
-        ("a.rttm", "json", "json"),
-    ],
-)
-def test_the_ending_of_the_output_says_the_format_unless_it_is_given(
-    output: str | None, given: str | None, expected: str
-) -> None:
-    (order,) = plan(["x.wav"], output, given, None, RAW)
-    assert order.format == expected
-
-
-def test_writable_is_found_out_by_writing(tmp_path: Path) -> None:
-    check_writable(tmp_path / "new" / "folder" / "a.rttm")
-    assert list((tmp_path / "new" / "folder").iterdir()) == []
-    check_writable(Path(os.devnull))  # no file: written to as it is
-    link = tmp_path / "link.rttm"
-    link.symlink_to("nowhere/a.rttm")
-    check_writable(link)
-    assert (tmp_path / "nowhere").is_dir()
-    with pytest.raises(IsADirectoryError, match=f"'{tmp_path}'"):
-        check_writable(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("error", "sentence"),
-    [
-        (ValueError("vad onset is 2: give 0 to 1"), "vad onset is 2: give 0 to 1"),
-        (FileNotFoundError(2, "No such file or directory", "x"), "x: No such file or directory; check the name"),
-        (OSError(5, "Input/output error", "x"), "x: Input/output error"),
-        (OSError(28, "No space left on device"), "No space left on device; make room, or choose another place"),
-        (OSError("of its own words"), "of its own words"),
-    ],
-)
-def test_errors_are_explained(error: Exception, sentence: str) -> None:
-    assert explain(error) == sentence
 
 
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:

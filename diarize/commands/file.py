@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,21 +24,37 @@ from diarize.commands.options import (
 from diarize.terminal import exit_code, say, say_written, stderr, write
 
 if TYPE_CHECKING:
-    from diarize.jobs import Outcome
+    from diarize.engines.local import Engine
+    from diarize.orders import Outcome
+
+written = partial(typer.Option, rich_help_panel="What is written")
+many = partial(typer.Option, rich_help_panel="Many recordings")
+pcm = partial(typer.Option, rich_help_panel="Raw PCM on standard input")
 
 
 def file(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="IN...", help="Audio or video files; - is raw PCM on standard input.")
+        list[str],
+        typer.Argument(metavar="IN...", help="Recordings, folders of them, patterns ('talks/**/*.mp3'); - is raw PCM."),
     ],
     output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", metavar="FILE|DIR", help="Where to write; several inputs need a folder."),
+        str | None, written("--output", "-o", metavar="FILE|DIR", help="Where to write; several inputs need a folder.")
     ] = None,
     format: Annotated[  # noqa: A002  # the option's name
-        str | None,
-        typer.Option(metavar="rttm|json", help="What to write; by default what the ending of --output says, or RTTM."),
+        list[str] | None,
+        written(
+            metavar="NAME",
+            help="rttm, json, csv, srt, vtt, textgrid or audacity; may repeat. By default what the ending of --output "
+            "says, or RTTM.",
+        ),
     ] = None,
+    save_embeddings: Annotated[
+        str | None, written(metavar="FILE|DIR", help="Keep the embeddings, for diarize recluster and correct.")
+    ] = None,
+    plot: Annotated[Path | None, written(metavar="PNG|SVG", help="Draw the timeline of one input.")] = None,
+    per_channel: Annotated[
+        bool, typer.Option("--per-channel", help="Each channel has speakers of its own, as in a call in stereo.")
+    ] = False,
     pipeline: Recipe = None,
     set_: Changes = None,
     vad: Vad = None,
@@ -47,36 +64,95 @@ def file(
     num_speakers: NumSpeakers = None,
     min_speakers: MinSpeakers = None,
     max_speakers: MaxSpeakers = None,
-    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Files done at the same time.")] = 1,
-    plot: Annotated[Path | None, typer.Option(metavar="PNG|SVG", help="Draw the timeline of one input.")] = None,
-    rate: Annotated[int, typer.Option(metavar="HZ", help="Sample rate of raw PCM.")] = 16_000,
-    channels: Annotated[int, typer.Option(metavar="N", help="Channels of raw PCM.")] = 1,
-    encoding: Annotated[str, typer.Option(metavar="NAME", help="Encoding of raw PCM: s16le, f32le, mulaw.")] = "s16le",
+    jobs: Annotated[int, many(metavar="N", min=1, help="Files done at the same time.")] = 1,
+    resume: Annotated[
+        bool, many("--resume", help="Skip what is done: its outputs are there, none older than it.")
+    ] = False,
+    link: Annotated[bool, many("--link", help="One label for a person in all of them.")] = False,
+    summary: Annotated[Path | None, many(metavar="CSV", help="Write what became of each.")] = None,
+    engine: Annotated[str, many(metavar="local|ray", help="On this machine, or on a Ray cluster.")] = "local",
+    address: Annotated[
+        str | None, many(metavar="HOST:PORT", help="The cluster's; this machine's if not given.")
+    ] = None,
+    rate: Annotated[int, pcm(metavar="HZ", help="Sample rate.")] = 16_000,
+    channels: Annotated[int, pcm(metavar="N", help="Channels.")] = 1,
+    encoding: Annotated[str, pcm(metavar="NAME", help="s16le, f32le or mulaw.")] = "s16le",
 ) -> None:
     """Say who spoke when in recordings.
 
     One input without --output prints to standard output, and nothing else goes there.
     """
-    from diarize.jobs import run
+    from diarize.jobs import linking, run
     from diarize.orders import RawAudio, plan
     from diarize.pipeline import SpeakerDiarization
+    from diarize.summary import MANY, Summary
 
     with exit_code(2):
         config = configured(pipeline, set_, vad, clustering, model, compute, num_speakers, min_speakers, max_speakers)
-        orders = plan(inputs, output, format, plot, RawAudio(rate, channels, encoding))
+        orders = plan(
+            inputs,
+            output,
+            format or (),
+            plot,
+            RawAudio(rate, channels, encoding),
+            embeddings=save_embeddings,
+            per_channel=per_channel,
+            summary=summary,
+        )
+        skipped = {order.input for order in orders if resume and order.is_done()}
+        if link:
+            _check_link(output, save_embeddings, skipped)
+        waiting = [order for order in orders if order.input not in skipped]
+        where = _engine(engine, address, jobs)
         diarization = SpeakerDiarization(config)
     with exit_code(1):
-        failed = [not report(outcome) for outcome in run(orders, diarization, workers=jobs, console=stderr)]
-    sys.exit(1 if any(failed) else 0)
+        known = Summary(orders, skipped, summary)
+        quiet = stderr.is_terminal and len(orders) > 1  # there are a bar and a table
+        outcomes = run(waiting, diarization, workers=jobs, console=stderr, engine=where)
+        told = set(skipped)
+        for outcome in linking(orders, outcomes, config.linking) if link else outcomes:
+            known.add(outcome)
+            report(outcome, quiet=quiet or outcome.order.input in told)
+            told.add(outcome.order.input)
+        known.save()
+    if quiet and len(orders) <= MANY:
+        stderr.print(known.table(), soft_wrap=False)
+    if skipped or len(orders) > 1:
+        for line in known.lines():
+            say(line)
+    sys.exit(1 if known.failed else 0)
 
 
-def report(outcome: Outcome) -> bool:
-    """Tell what became of a recording; returns whether the work was done."""
+def _check_link(output: str | None, embeddings: str | None, skipped: set[str]) -> None:
+    if output is None:
+        raise ValueError("--link writes the results once more, with the labels of all recordings: add --output")
+    if skipped and embeddings is None:
+        raise ValueError(
+            "--link needs the voices of what --resume skips: add --save-embeddings, or leave one of them out"
+        )
+
+
+def _engine(name: str, address: str | None, jobs: int) -> Engine | None:
+    """Where the work is done; None: on this machine."""
+    if name not in ("local", "ray"):
+        raise ValueError(f"unknown engine {name!r}: choose one of local, ray")
+    if name == "local":
+        if address is not None:
+            raise ValueError("--address is that of a Ray cluster: add --engine ray")
+        return None
+    if jobs != 1:
+        raise ValueError("--jobs is for this machine: leave it out with --engine ray, which uses the whole cluster")
+    from diarize.engines.ray import cluster
+
+    return cluster(address)
+
+
+def report(outcome: Outcome, *, quiet: bool) -> None:
+    """Tell what became of a recording; where it is `quiet`, only what went wrong."""
     if outcome.error is not None:
         say(f"error: {outcome.error}")
-    elif outcome.order.output is None:
+    elif None in outcome.order.outputs.values():
         write(outcome.text)
-    else:
+    elif not quiet:
         speed = f"{outcome.seconds:.0f} s of audio in {outcome.took:.1f} s"
-        say_written(outcome.order.output, outcome.speakers, outcome.turns, speed)
-    return outcome.error is None
+        say_written(", ".join(map(str, outcome.order.writes)), outcome.speakers, len(outcome.turns), speed)
