@@ -1,6 +1,6 @@
 # make demo    a sample conversation, diarized: turns, RTTM, a picture, the error against the exact reference
 # make test    lint, types, tests
-# make bench   the tables of the README; make bench-live those about live use
+# make bench   the tables of the README; make bench-live those about live use; bench-long that about long recordings
 # make lint    lint and types only
 # make clean   remove everything that the other targets made
 #
@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts --constraint constraints.txt $(PIP_ARGS)
 SAMPLE := examples/sample/conversation
 
-.PHONY: demo test lint bench bench-live clean
+.PHONY: demo test lint bench bench-live bench-long clean
 .NOTPARALLEL:      # two installations into one .venv would meet
 .DELETE_ON_ERROR:  # no half-made .venv is taken for a whole one
 
@@ -41,9 +41,13 @@ lint: $(VENV)/dev.stamp
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python examples/benchmark.py
+	$(BIN)/python examples/clustering_benchmark.py
 
 bench-live: $(VENV)/bench.stamp
 	$(BIN)/python examples/live_benchmark.py
+
+bench-long: $(VENV)/bench.stamp
+	$(BIN)/python examples/long_benchmark.py
 
 clean:
 	rm -rf $(VENV) demo build dist .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis

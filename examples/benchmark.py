@@ -33,7 +33,7 @@ from diarize.pipeline import back
 from diarize.rttm import Turn, read_rttm, turns_from
 from diarize.sources import read
 from diarize.training.simulate import SimulationConfig, simulate, write
-from diarize.types import Interval, Samples, SpeechChunk, position
+from diarize.types import EmbeddingWindow, Interval, Samples, SpeechChunk, position
 from diarize.windows import SlidingWindows
 from examples.baseline import Baseline
 from examples.speed import measure_speed, speed_table
@@ -81,12 +81,21 @@ def bridged(stretches: Sequence[Interval], gap: int) -> list[Interval]:
 
 
 def diarize_speech(pipeline: SpeakerDiarization, samples: Samples, speech: Sequence[Interval]) -> list[Turn]:
-    """The pipeline with stretches of speech in place of its own VAD.
+    """The pipeline with stretches of speech in place of its own VAD."""
+    half = back(pipeline.config)
+    updates = [update for window in embedded_speech(pipeline, samples, speech) for update in half.push(window)]
+    return turns_from(updates + half.flush())
+
+
+def embedded_speech(
+    pipeline: SpeakerDiarization, samples: Samples, speech: Sequence[Interval]
+) -> list[EmbeddingWindow]:
+    """The embeddings of these stretches of speech.
 
     Like the VAD's, the stretches that are cut into windows go on over gaps shorter than `vad.min_off`; but nobody
     talks in the gaps.
     """
-    cut, half = SlidingWindows(pipeline.config.windows), back(pipeline.config)
+    cut = SlidingWindows(pipeline.config.windows)
     windows = [
         window
         for start, end in bridged(speech, position(pipeline.config.vad.min_off))
@@ -97,8 +106,7 @@ def diarize_speech(pipeline: SpeakerDiarization, samples: Samples, speech: Seque
         for window in windows
         if (spoken := tuple(_overlap((window.start, window.end), speech)))
     ]
-    updates = [update for embedded in pipeline.embed(talked) for update in half.push(embedded)]
-    return turns_from(updates + half.flush())
+    return pipeline.embed(talked)
 
 
 def _overlap(window: Interval, stretches: Sequence[Interval]) -> Iterator[Interval]:

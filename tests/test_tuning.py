@@ -23,7 +23,9 @@ from diarize.tuning.annotated import Annotated, find_annotated
 from diarize.tuning.report import as_recipe
 from diarize.tuning.search import Embed, Search, Tuned, rate, split, tune
 from diarize.tuning.space import SPACE, Range, parse_ranges
+from diarize.turns import TurnsConfig
 from diarize.types import EmbeddingWindow
+from diarize.vad import VadConfig
 
 SECOND = 16_000
 THRESHOLD = {"clustering.threshold": Range(0.05, 0.5)}
@@ -46,8 +48,8 @@ def recording(seed: int, distance: float = 0.2) -> tuple[Annotated, EmbeddedReco
 
 
 RECORDINGS = dict(recording(seed) for seed in range(4))
-START = load_config(settings=["clustering.fragment=0.1"])
-"""In place of the default, which puts voices as alike as these together before speakers are told apart."""
+START = load_config(settings=["clustering.name=agglomerative", "clustering.fragment=0.1"])
+"""In place of the defaults, which put voices as alike as these together before speakers are told apart."""
 
 
 def embed(one: Annotated, _: PipelineConfig) -> EmbeddedRecording:
@@ -75,7 +77,7 @@ def test_two_alike_voices_are_told_apart_after_tuning(found: Tuned) -> None:
 
 
 def test_the_recipe_loads_and_gives_the_figures_told(tmp_path: Path) -> None:
-    found = tuned(start=load_config(settings=["clustering.fragment=0.1", "turns.gap=1", "vad.name=webrtc"]))
+    found = tuned(start=replace(START, vad=VadConfig(name="webrtc"), turns=TurnsConfig(gap=1.0)))
     path = tmp_path / "mine.toml"
     path.write_text(as_recipe(found), encoding="utf-8")
     config = load_config(path)
@@ -83,7 +85,11 @@ def test_the_recipe_loads_and_gives_the_figures_told(tmp_path: Path) -> None:
     stated = tomllib.loads(path.read_text(encoding="utf-8"))
     assert stated == {
         "vad": {"name": "webrtc"},
-        "clustering": {"threshold": found.values["clustering.threshold"], "fragment": 0.1},
+        "clustering": {
+            "name": "agglomerative",
+            "threshold": found.values["clustering.threshold"],
+            "fragment": 0.1,
+        },
         "turns": {"gap": 1.0},
     }
     for part in (found.tuned, found.held_out):

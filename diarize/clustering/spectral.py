@@ -91,7 +91,7 @@ def _connected(embeddings: Embeddings, neighbours: int) -> Graph:
     """The graph with so many neighbours, and where it is in parts, an edge from each to its nearest window outside."""
     n = len(embeddings)
     nearest = [  # in stretches, since the likenesses of all to all, and their order, take much memory
-        np.argpartition(-embeddings[at : at + 500] @ embeddings.T, neighbours - 1, axis=1)[:, :neighbours]
+        np.argpartition(-embeddings[at : at + 500] @ embeddings.T, neighbours - 1, axis=1)[:, :neighbours].copy()
         for at in range(0, n, 500)
     ]
     graph = _graph(np.concatenate(nearest))

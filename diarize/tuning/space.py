@@ -26,13 +26,11 @@ class Range:
 
 SPACE: Mapping[str, Range] = {
     "clustering.threshold": Range(0.15, 0.6),
-    "clustering.fragment": Range(0.4, 0.9),
-    "clustering.smallest": Range(3, 30, whole=True),
     "clustering.switch_penalty": Range(0.0, 0.4),
     "turns.gap": Range(0.0, 1.0),
     "turns.sliver": Range(0.0, 0.6),
 }
-"""What is searched unless told."""
+"""What is searched unless told: few, since few recordings say little."""
 
 
 def parse_ranges(ranges: Sequence[str], config: PipelineConfig) -> dict[str, Range]:

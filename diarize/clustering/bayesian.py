@@ -1,0 +1,129 @@
+"""Bayesian clustering: as many voices as pay for themselves, then those merged that differ no more than noise does."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from diarize.clustering.agglomerative import (
+    Embeddings,
+    Labels,
+    absorb,
+    average_linkage,
+    by_first_appearance,
+    labels_after,
+    totals,
+    unit,
+)
+
+START = 0.5
+"""Average cosine distance between the windows of a fragment to start from: more fragments than speakers."""
+
+FEWEST = 3
+"""Windows in a fragment to start from."""
+
+ROUGH = 0.65
+"""Average cosine distance of the coarser fragments within which the recording's own scatter is measured."""
+
+EVIDENCE = 48.0
+"""What one window says, by the scatter: a quarter of its 192 numbers, since four windows overlap everywhere."""
+
+SPREAD = 0.65
+"""Variance of voices by the variance of windows around their voice."""
+
+SHRINKAGE = 0.615
+"""Windows by which a voice is drawn to zero, times the root of the number of windows: the price of a speaker."""
+
+SLOPE, USUAL = 0.15, 28
+"""Means of n windows are one voice at up to `threshold` - SLOPE log(n / USUAL): of fewer they are less sure."""
+
+SUREST = 0.235
+"""Means of however many windows are one voice up to here: in hours a voice drifts, and never comes to be sure."""
+
+_ROUNDS = 40
+
+
+def bayesian_clusters(
+    embeddings: Embeddings,
+    threshold: float,
+    *,
+    smallest: int = 1,
+    minimum: int = 1,
+    maximum: int | None = None,
+) -> Labels | None:
+    """Cluster embeddings as a mixture of voices, in which a speaker who explains too little disappears.
+
+    Small fragments of speakers (average linkage) are the first voices of a mixture of Gaussians of one width, which is
+    taken from the recording itself.  Variational Bayes, as in VBx (Landini, Profant, Diez and Burget, 2022) but with
+    neither trained covariances nor a model of turns, shares the windows out again and again; a voice that others
+    explain as well loses all of its windows.  In the end the two voices whose means differ least, by what is usual for
+    means of so many windows, are merged, again and again: a single threshold would either split who talks much, whose
+    voice drifts, or lose who talks little.
+
+    embeddings: shape (n, dimensions), unit norm, n at least 2; time and memory grow with the square of n.
+    threshold: cosine distance in 0..2 between the means of two speakers, the lesser with `USUAL` windows.
+    smallest: windows in a fragment of which the scatter is measured; a tenth of all windows will do.
+    minimum, maximum: allowed numbers of speakers.
+    Returns labels, shape (n,), 0..k-1 in order of first appearance; None where there are fewer than `minimum`.
+    """
+    n = len(embeddings)
+    tree = average_linkage(embeddings)
+
+    def fragments(distance: float, least: int) -> Labels:
+        merges = int(np.searchsorted(tree[:, 2], distance, side="right"))
+        return absorb(embeddings, labels_after(tree, merges), max(1, min(least, n // 10)))
+
+    scatter = _scatter(embeddings, fragments(ROUGH, smallest))
+    voices = _mixture(embeddings, fragments(START, FEWEST), scatter)
+    if voices.max() + 1 < minimum:
+        return None
+    return _merge_alike(embeddings, voices, threshold, minimum, maximum)
+
+
+def _scatter(embeddings: Embeddings, labels: Labels) -> float:
+    """The mean squared distance of windows from the mean of their cluster, in 0.1..2."""
+    sizes = np.bincount(labels)
+    around = len(labels) - (totals(embeddings, labels) ** 2).sum(axis=1) @ (1 / sizes)
+    return max(0.1, float(around) / max(1, len(labels) - len(sizes)))
+
+
+def _mixture(embeddings: Embeddings, labels: Labels, scatter: float) -> Labels:
+    """The most likely voice of each window, after variational Bayes from these clusters."""
+    n = len(labels)
+    drawn = SHRINKAGE * np.sqrt(n)
+    shares: NDArray[np.float64] = np.eye(labels.max() + 1)[labels]
+    for _ in range(_ROUNDS):
+        windows = shares.sum(axis=0)
+        sure = windows / n > 1e-3 / n
+        shares, windows = shares[:, sure], windows[sure]
+        means = (shares.T @ embeddings) / (windows + drawn)[:, None]
+        unsure = SPREAD * scatter * drawn / (windows + drawn)
+        fit = embeddings @ means.T - ((means**2).sum(axis=1) + unsure) / 2
+        new = softmax(EVIDENCE / scatter * fit + np.log(windows / n), axis=1)
+        settled = np.abs(new - shares).max() < 1e-3
+        shares = new
+        if settled:
+            break
+    return by_first_appearance(shares.argmax(axis=1))
+
+
+def _merge_alike(embeddings: Embeddings, labels: Labels, threshold: float, minimum: int, maximum: int | None) -> Labels:
+    """Merge the two clusters that are most alike for their size, while they are alike, or too many."""
+    labels = labels.copy()
+    sums, sizes = totals(embeddings, labels), np.bincount(labels).astype(np.float64)
+    alive = np.ones(len(sums), dtype=bool)
+    while alive.sum() > minimum:
+        means = unit(sums)
+        lesser = np.minimum(sizes[:, None], sizes)
+        excess = 1 - means @ means.T - np.maximum(SUREST, threshold - SLOPE * np.log(lesser / USUAL))
+        excess[~alive] = excess[:, ~alive] = np.inf
+        np.fill_diagonal(excess, np.inf)
+        a, b = np.unravel_index(np.argmin(excess), excess.shape)
+        if excess[a, b] > 0 and (maximum is None or alive.sum() <= maximum):
+            break
+        labels[labels == b] = a
+        sums[a] += sums[b]
+        sizes[a] += sizes[b]
+        alive[b] = False
+    return by_first_appearance(labels)
