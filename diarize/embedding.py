@@ -23,6 +23,7 @@ class EmbeddingConfig:
 
     model: a bundled model's name, or the path of a checkpoint; None: the default bundled model.
     compute: where the network runs, cpu, cuda or mps.
+    trust: whether a model that is a program (TorchScript, as ECAPA2 is) may run; a recipe's file cannot say so.
     batch: windows in the canonical shape. A window that arrives alone costs as much as a full batch; files are
         done in full ones. 16 is the fastest size on one core and near it on two, and the smallest at which one
         and two threads gave equal bits.
@@ -30,6 +31,7 @@ class EmbeddingConfig:
 
     model: str | None = None
     compute: str = "cpu"
+    trust: bool = False
     batch: int = 16
 
     def __post_init__(self) -> None:

@@ -169,7 +169,7 @@ SEE = "; see diarize file --help"
         ("file a.wav --plot x.jpg", "cannot draw 'x.jpg': a picture's name must end in .png or .svg"),
         ("file a.wav --format docx", "unknown format 'docx': choose one of rttm, json, *"),
         ("file a.wav --vad energy", "vad name is 'energy': give 'silero' or 'webrtc'"),
-        ("file a.wav --clustering magic", "unknown clustering 'magic': choose one of agglomerative, hdbscan"),
+        ("file a.wav --clustering magic", "unknown clustering 'magic': choose one of agglomerative, *"),
         ("file a.wav --num-speakers 0", "clustering.num_speakers is 0: there must be at least 1 speaker"),
         ("file a.wav --max-speakers -1", "clustering.max_speakers is -1: there must be at least 1 speaker"),
         (
@@ -187,6 +187,10 @@ SEE = "; see diarize file --help"
         ("file a.wav --set vad.onset=7", "vad onset is 7.0: give 0 to 1"),
         ("file a.wav --pipeline odd.toml", "unknown setting vda: did you mean vad?"),
         ("file a.wav --pipeline a.wav", "recipe a.wav is not TOML: *"),
+        (
+            "file a.wav --pipeline trusting.toml",
+            "recipe trusting.toml sets embedding.trust, which is yours to say: --set embedding.trust=true",
+        ),
         ("file a.wav --pipeline x", "no recipe 'x': give the path of a TOML file or one of file, *telephone"),
         ("file a.wav --compute abacus", "unknown compute 'abacus': choose one of cpu, cuda, mps"),
         ("file a.wav --model x😀", "unknown model 'x😀': neither a file or folder nor one of ecapa-tdnn-c256"),
@@ -204,6 +208,7 @@ SEE = "; see diarize file --help"
 def test_what_cannot_be_asked_is_refused_before_any_work(place: Path, capfd: Capture, line: str, message: str) -> None:
     write_clip(place / "a.wav", 2)
     (place / "odd.toml").write_text("[vda]\nonset = 0.5\n")
+    (place / "trusting.toml").write_text("[embedding]\ntrust = true\n")
     if "lacking" in line:
         weights = safetensors.torch.load_file(next(iter(BUNDLED.values())))
         del weights["fc.conv.bias"]

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from diarize.models.checkpoints import CheckpointError, load_checkpoint
 from diarize.models.ecapa_tdnn import EcapaConfig, EcapaTdnn
-from diarize.models.encoder import BUNDLED
+from diarize.models.encoder import BUNDLED, SpeakerEncoder
 from tests.peers import speechbrain
+from tests.test_ecapa_tdnn import randomise
 
 WIDTHS = EcapaConfig(channels=32, mfa_channels=48, attention=8, squeeze=6, scale=4, embedding=12)
 
@@ -58,6 +59,27 @@ def test_speechbrains_own_checkpoint_in_a_folder(tmp_path: Path) -> None:
     x = torch.randn(2, 30, 80)
     with torch.inference_mode():
         assert network(x).numpy() == pytest.approx(reference.eval()(x)[:, 0].numpy(), abs=1e-5)
+
+
+def test_samples_to_embedding_equals_speechbrain_in_its_published_size(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    reference = speechbrain("lobes.models.ECAPA_TDNN").ECAPA_TDNN(
+        80, lin_neurons=192, channels=[1024, 1024, 1024, 1024, 3072]
+    )
+    randomise(reference)
+    torch.save(reference.state_dict(), tmp_path / "embedding_model.ckpt")
+    torch.save({"count": 3, "glob_mean": torch.zeros(192)}, tmp_path / "mean_var_norm_emb.ckpt")  # passed over
+    (tmp_path / "hyperparams.yaml").write_text("embedding_model: !new:speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN\n")
+    fbank = speechbrain("lobes.features").Fbank(n_mels=80)
+    centred = speechbrain("processing.features").InputNormalization(norm_type="sentence", std_norm=False)
+    heard = 0.1 * torch.randn(2, 16_000)
+    heard[1] *= torch.linspace(0.0, 1.0, 16_000).square()
+    with torch.inference_mode():
+        features = centred(fbank(heard), torch.ones(2))
+        expected = torch.nn.functional.normalize(reference.eval()(features)[:, 0], dim=1).numpy()
+    got = SpeakerEncoder.from_pretrained(tmp_path).embed_batch(heard.numpy())
+    assert got == pytest.approx(expected, abs=1e-5)
+    assert abs(expected[0] - expected[1]).max() > 1e-2  # else too little was compared
 
 
 def test_the_bundled_weights(tmp_path: Path) -> None:
@@ -113,7 +135,7 @@ def test_impossible_shapes_are_refused(
 ) -> None:
     state[key] = torch.zeros(shape)
     torch.save(state, tmp_path / "weights.pt")
-    assert "not the weights of an ECAPA-TDNN" in refusal(tmp_path / "weights.pt")
+    assert "not the weights of SpeechBrain's ECAPA-TDNN" in refusal(tmp_path / "weights.pt")
 
 
 def test_another_familys_layout_is_not_recognised(tmp_path: Path) -> None:
@@ -125,7 +147,7 @@ def test_another_familys_layout_is_not_recognised(tmp_path: Path) -> None:
 
 
 def test_a_whole_training_state_is_refused(tmp_path: Path, state: dict[str, Tensor]) -> None:
-    torch.save({"model": state, "epoch": 3}, tmp_path / "training.pt")
+    torch.save({"weights": state, "epoch": 3}, tmp_path / "training.pt")
     assert "not a state_dict" in refusal(tmp_path / "training.pt")
 
 
@@ -168,4 +190,4 @@ def test_a_truncated_file_is_refused(name: str, tmp_path: Path, state: dict[str,
 
 def test_no_file_is_said_to_be_no_file(tmp_path: Path) -> None:
     assert "no such file" in refusal(tmp_path / "absent.safetensors")
-    assert "embedding_model.ckpt: no such file" in refusal(tmp_path)  # a folder that holds none
+    assert "a folder without a model; expected one of embedding_model.ckpt, " in refusal(tmp_path)
