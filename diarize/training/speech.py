@@ -19,6 +19,9 @@ Split = Literal["train", "dev", "eval"]
 CONNECTED = ("librispeech", "speechocean762")
 """The sets in which people say sentences.  Sets of single words never make conversations."""
 
+WORDS = ("arabic_speech_commands", "dspspeech20")
+"""The sets of single words, several in a file."""
+
 STEADY = (
     "Rain", "Sea waves", "Helicopter", "Fire crackling", "Clock tick", "boiler", "washing_machine", "kitchen",
     "doing_the_dishes", "exercise_bike", "running_tap", "pink_noise", "white_noise",
@@ -82,8 +85,8 @@ def read_audio(file: Path) -> Samples:
 
 
 @cache
-def read_voices(folder: Path, split: Split) -> tuple[Voice, ...]:
-    """The voices of a split that say sentences, by name.
+def read_voices(folder: Path, split: Split, sets: tuple[str, ...] = CONNECTED) -> tuple[Voice, ...]:
+    """The voices of a split that say sentences, or those of other sets, by name.
 
     ValueError for an unknown split, a folder without `speakers.csv`, or a split without such voices.
     """
@@ -94,10 +97,10 @@ def read_voices(folder: Path, split: Split) -> tuple[Voice, ...]:
     found: dict[str, list[dict[str, str]]] = {}
     with table.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            if row["set"] in CONNECTED and row["split"] == split:
+            if row["set"] in sets and row["split"] == split:
                 found.setdefault(f"{row['set']}-{row['speaker']}", []).append(row)
     if not found:
-        raise ValueError(f"{table}: no speaker of the split {split!r} in {', '.join(CONNECTED)}")
+        raise ValueError(f"{table}: no speaker of the split {split!r} in {', '.join(sets)}")
     return tuple(
         Voice(name, tuple(folder / row["file"] for row in rows), sum(float(row["seconds"]) for row in rows))
         for name, rows in sorted(found.items())

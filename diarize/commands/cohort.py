@@ -1,0 +1,55 @@
+"""The command that makes a cohort, against which scores are normalised: `diarize cohort`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diarize.commands.options import Changes, Compute, Model, Recipe, configured
+from diarize.terminal import exit_code, say
+
+
+def cohort(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder for each person, with recordings of nobody else.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where the cohort goes.")],
+    pipeline: Recipe = None,
+    set_: Changes = None,
+    model: Model = None,
+    compute: Compute = None,
+) -> None:
+    """Make a cohort: voices of strangers, by which the scores of enrolled people are normalised.
+
+    The bundled model has one. Another model needs one of its own; so may voices or lines of another kind. Take clean
+    recordings of many people, none of them enrolled: telephone lines, noises and rooms are added by computation.
+    """
+    from rich.progress import track
+
+    from diarize.inputs import find_recordings
+    from diarize.models.encoder import SpeakerEncoder
+    from diarize.orders import check_writable
+    from diarize.profiles.cohort import FEWEST, write_cohort
+    from diarize.terminal import stderr
+    from diarize.training.cohort import make_cohort
+
+    with exit_code(2):
+        config = configured(pipeline, set_, None, None, model, compute, None, None, None)
+        if not folder.is_dir():
+            raise ValueError(f"{folder} is no folder: give one that holds a folder for each person")
+        check_writable(output)
+        persons = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        people = [[Path(one.path) for one in find_recordings([str(path)])] for path in persons]
+        if len(people) < FEWEST:
+            raise ValueError(
+                f"{folder}: a cohort needs at least {FEWEST} people, and here are folders of {len(people)}"
+            )
+        embedding = config.embedding
+        encoder = SpeakerEncoder.from_pretrained(embedding.model, compute=embedding.compute, trust=embedding.trust)
+    with exit_code(1):
+        shown = track(people, "listening", console=stderr, disable=not stderr.is_terminal, transient=True)
+        made = make_cohort(encoder, shown, folder)
+        write_cohort(output, made)
+        say(f"{output}: {len(made.voices)} voices; use it with --set identification.cohort={output}")
