@@ -110,7 +110,7 @@ def kept_labels(updates: Sequence[TurnUpdate], before: Sequence[TurnUpdate], peo
 
     Whoever is new there, or whose label there is somebody's by hand, gets one that was not in use.
     """
-    pairs = pair_speakers(turns_from(before), turns_from(updates))
+    pairs = pair_speakers(*(turns_from(replace(update, identity=None) for update in one) for one in (before, updates)))
     taken = {*people, *(update.speaker for update in before)}
     unused = (label(i) for i in count() if label(i) not in taken)
     present = dict.fromkeys(update.speaker for update in updates if update.speaker is not None)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from diarize.labels import decimal, format_audacity, format_textgrid
 from diarize.rttm import Turn, format_rttm, milliseconds, newest, talk_time, turns_from
 from diarize.subtitles import format_srt, format_vtt
-from diarize.types import TurnUpdate, seconds
+from diarize.types import Identity, TurnUpdate, seconds
 
 if TYPE_CHECKING:
     from pyannote.core import Annotation
@@ -62,13 +62,15 @@ class Format:
 
 def as_rttm(result: Diarization) -> str:
     """RTTM (see `diarize.rttm`)."""
-    named = {update.speaker: update.identity.name for update in newest(result.updates) if update.identity}
+    named = {update.speaker: update.name or "" for update in newest(result.updates)}
     channels = {named.get(speaker, speaker): channel for speaker, channel in result.channels.items()}
     return format_rttm(turns_from(result.updates), result.uri, channels)
 
 
 def as_json(result: Diarization) -> str:
-    """JSON: the turns with their labels, names, confidence and distances, each speaker's talk time, and the settings.
+    """JSON: the turns with their labels, names, confidence and distances, the speakers, and the settings.
+
+    Of each speaker the talk time, and where people are enrolled, how it was decided who that is.
 
     Times are seconds with at most three decimals.  Strict JSON: a number that is not finite raises ValueError.
     """
@@ -136,19 +138,11 @@ FORMATS: dict[str, Format] = {
 
 
 def _turn(update: TurnUpdate) -> dict[str, object]:
-    identity = update.identity
-    runner_up = identity.runner_up if identity else None
     return {
         "start": _seconds(update.start),
         "end": _seconds(update.end),
         "speaker": update.speaker,
-        "identity": identity
-        and {
-            "name": identity.name,
-            "score": round(identity.score, 3),
-            "runner_up": runner_up and {"name": runner_up[0], "score": round(runner_up[1], 3)},
-            "reason": identity.reason,
-        },
+        "identity": _named(update.identity),
         "confidence": round(update.confidence, 3),
         "distance": _rounded(update.distance),
         "second": update.second and {"speaker": update.second[0], "distance": _rounded(update.second[1])},
@@ -156,17 +150,39 @@ def _turn(update: TurnUpdate) -> dict[str, object]:
 
 
 def _speakers(turns: list[TurnUpdate], channels: Mapping[str, int]) -> list[dict[str, object]]:
-    names = {update.speaker: update.identity.name for update in turns if update.identity}
+    identities = {update.speaker: update.identity for update in turns}
     heard = talk_time(Turn(update.start, update.end, update.speaker or "") for update in turns)
     return [
         {
             "speaker": speaker,
-            "identity": names.get(speaker),
+            **_decided(identities[speaker]),
             "seconds": _seconds(heard[speaker]),
             **({"channel": channels[speaker]} if speaker in channels else {}),
         }
         for speaker in heard
     ]
+
+
+def _decided(identity: Identity | None) -> dict[str, object]:
+    """Of a speaker: the name, and how it was decided, for somebody unknown too."""
+    if identity is None:
+        return {"identity": None, "decision": None}
+    return {"identity": identity.name, "decision": _decision(identity)}
+
+
+def _named(identity: Identity | None) -> dict[str, object] | None:
+    if identity is None or identity.name is None:
+        return None
+    return {"name": identity.name, **_decision(identity)}
+
+
+def _decision(identity: Identity) -> dict[str, object]:
+    runner_up = identity.runner_up
+    return {
+        "score": round(identity.score, 3),
+        "runner_up": runner_up and {"name": runner_up[0], "score": round(runner_up[1], 3)},
+        "reason": identity.reason,
+    }
 
 
 def _seconds(position: int) -> float:

@@ -22,6 +22,7 @@ from diarize.orders import Order, Outcome, check_writable, explain
 from diarize.pipeline import Progress as Told
 from diarize.pipeline import SpeakerDiarization, load_config, recluster
 from diarize.plot import plot_timeline
+from diarize.profiles.people import People
 from diarize.rttm import turns_from
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def run(
             outcomes = _one_after_the_other(orders, diarization, bar)
         else:
             engine = engine or partial(side_by_side, workers=workers)
-            outcomes = _told(engine(diarize, orders, diarization.config), len(orders), bar)
+            outcomes = _told(engine(diarize, orders, diarization.config, diarization.people), len(orders), bar)
         for outcome in outcomes:
             yield _written(outcome)
 
@@ -85,7 +86,7 @@ def diarize(diarization: SpeakerDiarization, order: Order, told: Told | None = N
     def work() -> Outcome:
         began = time.perf_counter()
         recording = diarization.embedded(order.open(), told, per_channel=order.per_channel)
-        result = recluster(recording, diarization.config)
+        result = recluster(recording, diarization.config, diarization.people)
         kept = None if order.embeddings is None else recording
         voices = voices_of(recording, result)
         return Outcome(order, result=result, recording=kept, voices=voices, took=time.perf_counter() - began)
@@ -93,11 +94,14 @@ def diarize(diarization: SpeakerDiarization, order: Order, told: Told | None = N
     return _failing_alone(order, work)
 
 
-def linking(orders: Sequence[Order], outcomes: Iterable[Outcome], config: LinkingConfig) -> Iterator[Outcome]:
+def linking(
+    orders: Sequence[Order], outcomes: Iterable[Outcome], config: LinkingConfig, people: People | None = None
+) -> Iterator[Outcome]:
     """The outcomes as they come; then, once more, with one label for a person in all recordings, and written again.
 
     orders: all, in the order in which persons are numbered; those without an outcome are done already, and their
         answers are had from their embeddings, corrections by hand included.
+    people: who is enrolled.
     Raises ValueError for voices of different models; what is written keeps the labels of one recording then.
     """
     found: dict[str, Outcome] = {}
@@ -106,7 +110,7 @@ def linking(orders: Sequence[Order], outcomes: Iterable[Outcome], config: Linkin
         yield outcome
     for order in orders:
         if order.input not in found:
-            found[order.input] = _recalled(order)
+            found[order.input] = _recalled(order, people)
             yield found[order.input]
     of_all = [found[order.input] for order in orders]
     known = [(one, one.result, one.voices) for one in of_all if one.result is not None and one.voices is not None]
@@ -114,12 +118,12 @@ def linking(orders: Sequence[Order], outcomes: Iterable[Outcome], config: Linkin
         yield _written(replace(outcome, result=_renamed(result, labels)))
 
 
-def _recalled(order: Order) -> Outcome:
+def _recalled(order: Order, people: People | None) -> Outcome:
     def work() -> Outcome:
         if order.embeddings is None:
             raise ValueError("its voices were not kept: add --save-embeddings")
         recording = read_embedded(order.embeddings)
-        result = recluster(recording, load_config(base=recording.settings))
+        result = recluster(recording, load_config(base=recording.settings), people)
         return Outcome(order, result=result, voices=voices_of(recording, result))
 
     return _failing_alone(order, work)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from diarize.channels import Channels
 from diarize.clustering.memory import EmbeddingFile
+from diarize.clustering.naming import Identify, once
 from diarize.clustering.offline import ClusteringConfig, OfflineClustering
 from diarize.clustering.online import OnlineClustering, OnlineConfig
 from diarize.config import from_mapping, merge, parse_settings
@@ -21,6 +22,9 @@ from diarize.embedding import EmbeddingConfig, embed
 from diarize.formats import Diarization, to_annotation
 from diarize.linking import LinkingConfig
 from diarize.live import LiveConfig, LiveFront
+from diarize.profiles.identifier import identifier
+from diarize.profiles.matching import IdentificationConfig
+from diarize.profiles.people import People
 from diarize.revisions import RevisedTurns
 from diarize.rttm import turns_from
 from diarize.sources import Audio, Source, open_source
@@ -54,6 +58,7 @@ class PipelineConfig:
     online: OnlineConfig = field(default_factory=OnlineConfig)
     crosstalk: CrosstalkConfig = field(default_factory=CrosstalkConfig)
     linking: LinkingConfig = field(default_factory=LinkingConfig)
+    identification: IdentificationConfig = field(default_factory=IdentificationConfig)
 
 
 def recipes() -> Path:
@@ -82,6 +87,9 @@ def load_config(
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"recipe {path} is not TOML: {error}") from error
+        embedding = values.get("embedding")
+        if isinstance(embedding, dict) and "trust" in embedding:  # or a file from somewhere could let a program run
+            raise ValueError(f"recipe {path} sets embedding.trust, which is yours to say: --set embedding.trust=true")
     return from_mapping(PipelineConfig, merge(merge(base or {}, values), parse_settings(settings)))
 
 
@@ -91,16 +99,19 @@ class SpeakerDiarization:
     >>> diarization = SpeakerDiarization()
     >>> annotation = diarization("meeting.wav")  # doctest: +SKIP
 
-    Raises ValueError for a model that is not there or a device that is not available.
+    people: who is enrolled (`diarize.profiles`), to be named where they speak.
+
+    Raises ValueError for a model that is not there, a device that is not available, and people of another model.
     """
 
-    def __init__(self, config: PipelineConfig | None = None) -> None:
+    def __init__(self, config: PipelineConfig | None = None, people: People | None = None) -> None:
         from diarize.models.encoder import SpeakerEncoder  # torch is loaded when a pipeline is made, not before
 
-        self.config = config or PipelineConfig()
+        self.config, self.people = config or PipelineConfig(), people
         self.encoder = SpeakerEncoder.from_pretrained(
-            self.config.embedding.model, compute=self.config.embedding.compute
+            self.config.embedding.model, compute=self.config.embedding.compute, trust=self.config.embedding.trust
         )
+        self._identifier()  # refuses people of another model
 
     def front(self) -> Stage[AudioChunk, SpeechWindow]:
         """A new stream's first half: audio to windows of speech."""
@@ -118,8 +129,11 @@ class SpeakerDiarization:
     def live_back(self, embeddings: EmbeddingFile) -> Stage[EmbeddingWindow | Clock | Merge, TurnUpdate]:
         """A new live stream's second half: turns that are shown at once and corrected; every embedding is kept."""
         config = self.config
-        clustering = OnlineClustering(config.clustering, config.online, embeddings)
+        clustering = OnlineClustering(config.clustering, config.online, embeddings, self._identifier())
         return clustering | RevisedTurns(config.turns, config.live, config.online.buffer)
+
+    def _identifier(self) -> Identify | None:
+        return identifier(self.people, self.encoder.fingerprint, self.config.identification)
 
     def live(self, embeddings: EmbeddingFile | None = None) -> Live:
         """A live stream, for one speaker at the microphone or a program; see `Live`."""
@@ -160,7 +174,7 @@ class SpeakerDiarization:
 
         Raises `diarize.audio.AudioError` for what is no readable audio.
         """
-        return recluster(self.embedded(audio, progress), self.config)
+        return recluster(self.embedded(audio, progress), self.config, self.people)
 
     def __call__(self, audio: Audio | Source, progress: Progress | None = None) -> Annotation:
         """The turns as pyannote's Annotation; see `diarize`."""
@@ -198,43 +212,47 @@ class Live:
 
 
 def back(
-    config: PipelineConfig, speakers: int = 0, turns: int = 0, taken: Collection[str] = frozenset()
+    config: PipelineConfig,
+    speakers: int = 0,
+    turns: int = 0,
+    taken: Collection[str] = frozenset(),
+    identify: Identify | None = None,
 ) -> Stage[EmbeddingWindow, TurnUpdate]:
     """A new stream's second half, offline: embeddings to turns.
 
     speakers, turns: so many the recording has already, on other channels.
     taken: labels that nobody else may get.
+    identify: tells who the speakers are; None: nobody is enrolled.
     """
-    return OfflineClustering(config.clustering) | Turns(config.turns, speakers, turns, taken)
+    return OfflineClustering(config.clustering, identify) | Turns(config.turns, speakers, turns, taken)
 
 
-def recluster(recording: EmbeddedRecording, config: PipelineConfig) -> Diarization:
+def recluster(recording: EmbeddedRecording, config: PipelineConfig, people: People | None = None) -> Diarization:
     """Who spoke when, from the embeddings: what `SpeakerDiarization.diarize` says, in no time and without a network.
 
-    Where the channels were told apart, each has speakers of its own.  The corrections hold in the answer.
+    Where the channels were told apart, each has speakers of its own.  The corrections hold in the answer; whom they
+    name is nobody else.
 
-    Raises ValueError where corrections name more people than there may be speakers.
+    people: who is enrolled, to be named where they speak.
+    Raises ValueError where corrections name more people than there may be speakers, and for people of another model.
     """
     updates: list[TurnUpdate] = []
     channels: dict[str, int] = {}
     names = {turn.speaker for turn in recording.corrections}
+    identify = identifier(people, recording.model, config.identification, names)
     for channel, windows in enumerate(told(recording.channels, recording.corrections), start=1):
-        chain = back(config, len(channels), len(updates), names | channels.keys())
+        chain = back(config, len(channels), len(updates), names | channels.keys(), identify)
         said = [update for window in windows for update in chain.push(window)] + chain.flush()
         channels |= {update.speaker: channel for update in said if update.speaker is not None}
         updates += said
+    updates = once(updates)
     if recording.corrections:
         before = recluster(replace(recording, corrections=()), config)
         labels = kept_labels(updates, before.updates, names)
         updates = lay_over([relabelled(update, labels) for update in updates], recording.corrections)
         channels = {labels[name]: channel for name, channel in channels.items()}
-    return Diarization(
-        recording.uri,
-        recording.duration,
-        tuple(updates),
-        asdict(config),
-        channels if len(recording.channels) > 1 else {},
-    )
+    told_apart = channels if len(recording.channels) > 1 else {}
+    return Diarization(recording.uri, recording.duration, tuple(updates), asdict(config), told_apart)
 
 
 def drive(

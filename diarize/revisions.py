@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from diarize.live import TICK, LiveConfig
 from diarize.stage import Stage
 from diarize.turns import SpeakerTurn, TurnsConfig, cut, label, smooth, update
-from diarize.types import Clock, Merge, SpeakerWindow, TurnUpdate, position
+from diarize.types import Clock, Identity, Merge, Named, SpeakerWindow, TurnUpdate, position
 
 
 @dataclass
@@ -24,6 +24,8 @@ class RevisedTurnsState:
     open: the ids of those that can still change before the end.
     ids: how many ids have been given.
     merged: whose label the user has replaced by whose.
+    identities: who the speakers are, by number.
+    renamed: the speakers, by the numbers in their labels, whose turns are shown under another name than they now have.
     """
 
     windows: dict[int, SpeakerWindow] = field(default_factory=dict)
@@ -35,13 +37,16 @@ class RevisedTurnsState:
     open: set[int] = field(default_factory=set)
     ids: int = 0
     merged: dict[int, int] = field(default_factory=dict)
+    identities: dict[int, Identity] = field(default_factory=dict)
+    renamed: set[int] = field(default_factory=set)
 
 
-class RevisedTurns(Stage[SpeakerWindow | Clock | Merge, TurnUpdate]):
+class RevisedTurns(Stage[SpeakerWindow | Named | Clock | Merge, TurnUpdate]):
     """Shows turns when the audio has gone `latency` beyond where they begin, lets them grow, and corrects them.
 
-    A turn keeps its id as long as anything is said where it was; else it is withdrawn.  At the end every turn is said
-    once more, final: those of `cut_turns` over all windows, as offline.
+    A turn keeps its id as long as anything is said where it was; else it is withdrawn.  When a speaker gets a name, or
+    loses it, all turns of theirs are said again.  At the end every turn is said once more, final: those of `cut_turns`
+    over all windows, as offline.
 
     buffer: windows; so many of the newest can be labelled anew before the end.
     """
@@ -53,7 +58,7 @@ class RevisedTurns(Stage[SpeakerWindow | Clock | Merge, TurnUpdate]):
         self._latency, self._buffer = position(live.latency), buffer
         self.state = RevisedTurnsState()
 
-    def push(self, item: SpeakerWindow | Clock | Merge, /) -> list[TurnUpdate]:
+    def push(self, item: SpeakerWindow | Named | Clock | Merge, /) -> list[TurnUpdate]:
         state = self.state
         if isinstance(item, Merge):
             return self._merge(item)
@@ -61,10 +66,14 @@ class RevisedTurns(Stage[SpeakerWindow | Clock | Merge, TurnUpdate]):
             state.windows[item.group] = self._renamed(item)
             state.changed = True
             return []
+        if isinstance(item, Named):
+            self._name(item)
+            return []
         limit = item.position + TICK - self._latency  # before the next tick comes, as much more may have been heard
         if not state.changed and (state.hidden is None or state.hidden >= limit):
-            return []
+            return self._again()
         updates = self._show(self._turns(limit), state.open, final=False)
+        updates += self._again({update.id for update in updates})
         if len(state.windows) > self._buffer + self._buffer // 4:
             self._settle()
         return updates
@@ -91,7 +100,7 @@ class RevisedTurns(Stage[SpeakerWindow | Clock | Merge, TurnUpdate]):
         state = self.state
         kept = _kept({i: state.shown[i] for i in sorted(ids)}, turns)
         updates = [_withdrawn(i, state.shown.pop(i), final) for i in sorted(ids.difference(kept.values()))]
-        labels = self._labels(turns)
+        labels, identities = self._labels(turns), self._identities(turns)
         state.open.clear()
         for place, turn in enumerate(turns):
             number = kept.get(place, state.ids)
@@ -101,8 +110,24 @@ class RevisedTurns(Stage[SpeakerWindow | Clock | Merge, TurnUpdate]):
             state.open.add(number)
             same = before is not None and _said(before) == _said(turn)
             if final or not same:
-                updates.append(update(number, turn, labels, final=final))
+                updates.append(update(number, turn, labels, identities, final=final))
         return updates
+
+    def _again(self, said: Collection[int] = ()) -> list[TurnUpdate]:
+        """The turns of all whose name has changed, but for those under the ids that have just been said."""
+        state = self.state
+        if not state.renamed:
+            return []
+        updates = [
+            self._provisional(number, turn)
+            for number, turn in state.shown.items()
+            if turn.speaker in state.renamed and number not in said
+        ]
+        state.renamed.clear()
+        return updates
+
+    def _provisional(self, number: int, turn: SpeakerTurn) -> TurnUpdate:
+        return update(number, turn, self._labels([turn]), self._identities([turn]), final=False)
 
     def _settle(self) -> None:
         """Let go of the oldest windows, which cannot change any more."""
@@ -122,17 +147,43 @@ class RevisedTurns(Stage[SpeakerWindow | Clock | Merge, TurnUpdate]):
         one, into = self._label(merge.speaker), self._label(merge.into)  # either may have been merged before
         if one == into:
             return []
+        before = self._called(into)
         state.merged = {speaker: into if to == one else to for speaker, to in state.merged.items()}
         state.merged[one] = into
         state.windows = {group: self._renamed(window) for group, window in state.windows.items()}
         state.stumps = [replace(stump, speaker=self._label(stump.speaker)) for stump in state.stumps]
         state.changed = True
+        renamed = {into} if self._called(into) != before else set()
         updates = []
         for number, turn in state.shown.items():
-            if turn.speaker == one:
+            if turn.speaker == one or turn.speaker in renamed:
                 state.shown[number] = replace(turn, speaker=into)
-                updates.append(update(number, state.shown[number], {into: label(into)}, final=False))
+                updates.append(self._provisional(number, state.shown[number]))
         return updates
+
+    def _name(self, named: Named) -> None:
+        label = self._label(named.speaker)
+        before = self._called(label)
+        self.state.identities[named.speaker] = named.identity
+        if self._called(label) != before:
+            self.state.renamed.add(label)
+
+    def _called(self, speaker: int) -> str | None:
+        """The name of a speaker who is a label of their own; None when unknown."""
+        identity = self._identity(speaker)
+        return None if identity is None else identity.name
+
+    def _identity(self, speaker: int) -> Identity | None:
+        """Their own, or where nobody is found for them, that of who was merged into them."""
+        state = self.state
+        numbers = [speaker, *sorted(one for one, into in state.merged.items() if into == speaker)]
+        found = [state.identities[number] for number in numbers if number in state.identities]
+        return next((one for one in found if one.name is not None), found[0] if found else None)
+
+    def _identities(self, turns: Sequence[SpeakerTurn]) -> dict[int, Identity]:
+        """Of those who talk in these turns, as far as somebody has been sought for them."""
+        sought = {turn.speaker: self._identity(turn.speaker) for turn in turns}
+        return {speaker: identity for speaker, identity in sought.items() if identity is not None}
 
     def _label(self, speaker: int) -> int:
         return self.state.merged.get(speaker, speaker)

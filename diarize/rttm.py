@@ -60,10 +60,7 @@ def newest(updates: Iterable[TurnUpdate]) -> list[TurnUpdate]:
 
 def turns_from(updates: Iterable[TurnUpdate]) -> list[Turn]:
     """The current answer as turns, by start, under the enrolled person's name where known, else under the label."""
-    return [
-        Turn(update.start, update.end, update.identity.name if update.identity else update.speaker or "")
-        for update in newest(updates)
-    ]
+    return [Turn(update.start, update.end, update.name or "") for update in newest(updates)]
 
 
 def talking(turns: Iterable[Turn]) -> dict[str, list[Interval]]:

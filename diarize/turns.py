@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from diarize.stage import Stage
-from diarize.types import Interval, SpeakerWindow, TurnUpdate, position
+from diarize.types import Identity, Interval, Named, SpeakerWindow, TurnUpdate, position
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,17 @@ class SpeakerTurn:
 
 @dataclass
 class TurnsState:
-    """The labelled windows heard so far."""
+    """The labelled windows heard so far, and who the speakers are, by number."""
 
     windows: list[SpeakerWindow] = field(default_factory=list)
+    identities: dict[int, Identity] = field(default_factory=dict)
 
 
-class Turns(Stage[SpeakerWindow, TurnUpdate]):
+class Turns(Stage[SpeakerWindow | Named, TurnUpdate]):
     """Collects labelled windows and says all turns, final, at the end.
 
-    Speakers are named SPEAKER_00, SPEAKER_01, ... in order of their first turn, or by the person that was said to talk
-    in one of their windows.
+    Speakers are labelled SPEAKER_00, SPEAKER_01, ... in order of their first turn, or by the person that was said to
+    talk in one of their windows.
 
     speakers, turns: so many there are already, on other channels of the recording; numbers go on from there.
     taken: labels that nobody else may get.
@@ -69,14 +70,18 @@ class Turns(Stage[SpeakerWindow, TurnUpdate]):
         self.config, self._speakers, self._turns, self._taken = config, speakers, turns, taken
         self.state = TurnsState()
 
-    def push(self, item: SpeakerWindow, /) -> list[TurnUpdate]:
-        self.state.windows.append(item)
+    def push(self, item: SpeakerWindow | Named, /) -> list[TurnUpdate]:
+        if isinstance(item, Named):
+            self.state.identities[item.speaker] = item.identity
+        else:
+            self.state.windows.append(item)
         return []
 
     def flush(self) -> list[TurnUpdate]:
         turns = cut_turns(self.state.windows, self.config)
         labels = self._labels(list(dict.fromkeys(turn.speaker for turn in turns)))
-        return [update(i, turn, labels, final=True) for i, turn in enumerate(turns, start=self._turns)]
+        identities = self.state.identities
+        return [update(i, turn, labels, identities, final=True) for i, turn in enumerate(turns, start=self._turns)]
 
     def _labels(self, speakers: Sequence[int]) -> dict[int, str]:
         people = {window.speaker: window.person for window in self.state.windows if window.person is not None}
@@ -94,17 +99,21 @@ def is_label(name: str) -> bool:
     return re.fullmatch(r"SPEAKER_\d\d+", name) is not None
 
 
-def update(number: int, turn: SpeakerTurn, labels: Mapping[int, str], *, final: bool) -> TurnUpdate:
+def update(
+    number: int, turn: SpeakerTurn, labels: Mapping[int, str], identities: Mapping[int, Identity], *, final: bool
+) -> TurnUpdate:
     """A turn as it is said, under its id.
 
     labels: of every speaker that there is, by number; several numbers may be one person.
+    identities: of the speakers for whom somebody has been sought, by number.
     """
     said = labels[turn.speaker]
     away = [(distance, labels[i]) for i, distance in enumerate(turn.distances) if i in labels]
     own = min((distance for distance, name in away if name == said), default=None)
     other = min(((distance, name) for distance, name in away if name != said), default=None)
     second = None if other is None else (other[1], other[0])
-    return TurnUpdate(number, turn.start, turn.end, said, None, turn.confidence, final, own, second)
+    identity = identities.get(turn.speaker)
+    return TurnUpdate(number, turn.start, turn.end, said, identity, turn.confidence, final, own, second)
 
 
 def cut_turns(windows: Iterable[SpeakerWindow], config: TurnsConfig) -> list[SpeakerTurn]:

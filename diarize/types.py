@@ -167,13 +167,23 @@ class Merge:
 class Identity:
     """Which enrolled person a speaker was found to be, and why.
 
-    score: similarity to `name`; runner_up: the next person's name and score, or None.
+    name: None where nobody enrolled is sure enough: the speaker is unknown.
+    score: similarity to `name`, of an unknown speaker to the nearest person; runner_up: the next person's name and
+        score, or None.
     """
 
-    name: str
+    name: str | None
     score: float
     runner_up: tuple[str, float] | None
     reason: str
+
+
+@dataclass(frozen=True)
+class Named:
+    """The newest word on who a speaker, given by number, is; it holds for all that they have said and will say."""
+
+    speaker: int
+    identity: Identity
 
 
 @dataclass(frozen=True)
@@ -184,7 +194,7 @@ class TurnUpdate:
     holds the final one.
 
     speaker: the label, or None when the turn is withdrawn.
-    identity: the enrolled person, or None when unknown.
+    identity: who that is among the enrolled people, who may be nobody; None where nobody has been asked, or not yet.
     confidence: in 0..1.
     final: no further update of this id will come.
     distance: cosine distance to the mean voice of the speaker, or None while the stream is live.
@@ -200,3 +210,8 @@ class TurnUpdate:
     final: bool
     distance: float | None = None
     second: tuple[str, float] | None = None
+
+    @property
+    def name(self) -> str | None:
+        """What the speaker is called: by the name where there is one, else by the label; None when withdrawn."""
+        return self.identity.name if self.identity is not None and self.identity.name is not None else self.speaker

@@ -10,6 +10,8 @@ import pytest
 
 # several workers share the cores, and results must not depend on how many there are; set before anything loads torch
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# whoever runs the tests may have enrolled people, who would be named; here nobody is, and nobody can be
+os.environ["DIARIZE_PROFILES"] = os.path.join(os.devnull, "people.db")  # noqa: PTH118 - it is to be no path
 
 pytest_plugins = ["pytester"]
 

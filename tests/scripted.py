@@ -141,10 +141,19 @@ class Talk:
         await self.say({**ready, "resumable": self.peer.resumable, "limits": limits})
         for label in state.labels:
             await self.say(
-                {"type": "speaker", "speaker": label, "event": "new", "name": state.names.get(label), "into": None}
+                {
+                    "type": "speaker",
+                    "speaker": label,
+                    "event": "new",
+                    "name": state.names.get(label),
+                    "into": None,
+                    "decision": None,
+                }
             )
         for label, into in state.merged.items():
-            await self.say({"type": "speaker", "speaker": label, "event": "merged", "name": None, "into": into})
+            await self.say(
+                {"type": "speaker", "speaker": label, "event": "merged", "name": None, "into": into, "decision": None}
+            )
         await self.say(*map(state.segment, range(len(state.labels))))
         if state.over:
             return await self.done()
@@ -175,7 +184,14 @@ class Talk:
         self.at += len(data) // 2
         for number in range(before // EVERY, state.frames // EVERY):
             await self.say(
-                {"type": "speaker", "speaker": state.labels[number], "event": "new", "name": None, "into": None}
+                {
+                    "type": "speaker",
+                    "speaker": state.labels[number],
+                    "event": "new",
+                    "name": None,
+                    "into": None,
+                    "decision": None,
+                }
             )
             await self.say(state.segment(number))
         if state.frames // TURN > before // TURN and self.peer.acks:
@@ -194,12 +210,16 @@ class Talk:
             if not message["name"]:
                 del state.names[label]
             name = message["name"] or None
-            await self.say({"type": "speaker", "speaker": label, "event": "renamed", "name": name, "into": None})
+            await self.say(
+                {"type": "speaker", "speaker": label, "event": "renamed", "name": name, "into": None, "decision": None}
+            )
         elif message["type"] == "merge":
             numbers = [number for number in range(len(state.labels)) if state.label(number) == label]
             state.names.pop(label, None)
             state.merged[label] = into = message["into"]
-            await self.say({"type": "speaker", "speaker": label, "event": "merged", "name": None, "into": into})
+            await self.say(
+                {"type": "speaker", "speaker": label, "event": "merged", "name": None, "into": into, "decision": None}
+            )
             changes = [{**state.segment(number), "from": label, "to": into, "reason": "merged"} for number in numbers]
             for change in changes:
                 del change["type"], change["speaker"]

@@ -195,7 +195,7 @@ class Client:
             assert label not in self.labels
             self.labels.add(label)
             self.names[label] = told["name"]
-        if told["event"] == "renamed":
+        if told["event"] in ("renamed", "identified"):
             assert label in self.labels - self.merged
             self.names[label] = told["name"]
         if told["event"] == "merged":

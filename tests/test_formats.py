@@ -33,12 +33,8 @@ SILENCE = Diarization("silence", 5 * SAMPLE_RATE, ())
 
 
 def test_json_says_it_all() -> None:
-    ana = {
-        "name": "Ana María",
-        "score": 0.712,
-        "runner_up": {"name": "Bob", "score": 0.3},
-        "reason": "0.41 above the next",
-    }
+    decision = {"score": 0.712, "runner_up": {"name": "Bob", "score": 0.3}, "reason": "0.41 above the next"}
+    ana = {"name": "Ana María", **decision}
     unknown = {"distance": None, "second": None}
     known = {"distance": 0.212, "second": {"speaker": "SPEAKER_00", "distance": 0.654}}
     assert json.loads(FORMATS["json"].write(MEETING)) == {
@@ -46,8 +42,8 @@ def test_json_says_it_all() -> None:
         "uri": "my meeting",
         "duration": 10.0,
         "speakers": [
-            {"speaker": "SPEAKER_00", "identity": None, "seconds": 1.5},
-            {"speaker": "SPEAKER_01", "identity": "Ana María", "seconds": 2.0},
+            {"speaker": "SPEAKER_00", "identity": None, "decision": None, "seconds": 1.5},
+            {"speaker": "SPEAKER_01", "identity": "Ana María", "decision": decision, "seconds": 2.0},
         ],
         "turns": [
             {"start": 0.0, "end": 1.5, "speaker": "SPEAKER_00", "identity": None, "confidence": 1.0} | unknown,
@@ -70,6 +66,24 @@ def test_channels_told_apart_are_in_every_table() -> None:
         ("2", "Ana%20María"),
         ("2", "Ana%20María"),
     ]
+
+
+def test_who_is_unknown_goes_by_the_label_and_the_reason_is_given(tmp_path: Path) -> None:
+    unknown = Identity(None, 0.4, ("Bob", 0.35), "too near the next")
+    result = replace(MEETING, updates=(TurnUpdate(0, 0, 16_000, "SPEAKER_00", unknown, 0.5, final=True),))
+    content = json.loads(FORMATS["json"].write(result))
+    assert content["turns"][0]["identity"] is None
+    assert content["speakers"] == [
+        {
+            "speaker": "SPEAKER_00",
+            "identity": None,
+            "decision": {"score": 0.4, "runner_up": {"name": "Bob", "score": 0.35}, "reason": "too near the next"},
+            "seconds": 1.0,
+        }
+    ]
+    assert [row["name"] for row in table(result)] == [""]
+    write_atomically(tmp_path / "x.rttm", FORMATS["rttm"].write(result))
+    assert read_rttm(tmp_path / "x.rttm") == {"my meeting": [Turn(0, 16_000, "SPEAKER_00")]}
 
 
 def table(result: Diarization) -> list[dict[str, str]]:

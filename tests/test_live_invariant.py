@@ -14,15 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diarize.clustering.memory import EmbeddingFile
-from diarize.pipeline import SpeakerDiarization, back, drive, load_config, recipes
-from diarize.rttm import newest
+from diarize.embedded import EmbeddedRecording
+from diarize.pipeline import SpeakerDiarization, drive, load_config, recipes, recluster
+from diarize.profiles.people import People
+from diarize.rttm import newest, read_rttm
 from diarize.sources import read
 from diarize.types import SAMPLE_RATE, AudioChunk, Clock, EmbeddingWindow, Merge, Samples, SpeechWindow, TurnUpdate
 from tests import laws
 from tests.command import SAMPLE, conversation
 
 LATENCIES = [0.5, 1.0, 2.0, 5.0]
-ALGORITHMS = ["agglomerative", "hdbscan"]
+ALGORITHMS = ["agglomerative", "hdbscan", "spectral"]
+ENROLLED = ("Clara", "Robin")
+PLAIN = ["identification.normalise=false", "identification.threshold=0.5", "identification.margin=0.1"]
 RECIPES = sorted(path.stem for path in recipes().glob("*.toml"))
 
 
@@ -52,7 +56,17 @@ class Embedder:
 
 @pytest.fixture(scope="module")
 def diarization() -> SpeakerDiarization:
-    return SpeakerDiarization()
+    """Two of the four people of the sample are enrolled."""
+    diarization = SpeakerDiarization(load_config(settings=PLAIN))
+    windows = diarization.embedded(SAMPLE).channels[0]
+    turns = [turn for turn in read_rttm(SAMPLE.with_suffix(".rttm"))["conversation"] if turn.end > 40 * SAMPLE_RATE]
+    voices = [
+        np.mean([w.embedding for w in windows for turn in own if turn.start <= w.start and w.end <= turn.end], axis=0)
+        for own in ([turn for turn in turns if turn.speaker == name] for name in ENROLLED)
+    ]
+    references = np.stack([voice / np.linalg.norm(voice) for voice in voices])
+    diarization.people = People(ENROLLED, references, np.arange(2), diarization.encoder.fingerprint)
+    return diarization
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +82,7 @@ def sample() -> Samples:
 def changed(diarization: SpeakerDiarization, *changes: str, recipe: str | None = None) -> SpeakerDiarization:
     """The same with other settings."""
     own = copy(diarization)
-    own.config = load_config(recipe, changes)
+    own.config = load_config(recipe, [*PLAIN, *changes])
     return own
 
 
@@ -112,11 +126,14 @@ def live(
 
 
 def check(updates: Sequence[TurnUpdate], offline: Sequence[TurnUpdate]) -> None:
-    """The same turns, confidence and distances, and one name of the one for each name of the other."""
+    """The same turns, confidence, distances and people, and one label of the one for each label of the other."""
     turns = newest(updates)
     assert all(turn.final for turn in turns)
     found, expected = (
-        [(turn.start, turn.end, turn.confidence, turn.distance, turn.second and turn.second[1]) for turn in one]
+        [
+            (turn.start, turn.end, turn.confidence, turn.distance, turn.second and turn.second[1], turn.identity)
+            for turn in one
+        ]
         for one in (turns, newest(offline))
     )
     assert found == expected
@@ -136,6 +153,7 @@ def test_a_conversation_ends_as_offline(
 ) -> None:
     offline = changed(diarization, f"clustering.name={algorithm}").diarize(sample).updates
     assert len({update.speaker for update in offline}) == 4
+    assert {update.name for update in offline if update.name != update.speaker} == set(ENROLLED)
     said = []
     for seed, latency in enumerate(LATENCIES):
         own = changed(diarization, f"clustering.name={algorithm}", f"live.latency={latency}")
@@ -148,13 +166,12 @@ def test_real_conversations_end_as_offline(diarization: SpeakerDiarization, embe
     """All nine, with the windows of all in common batches."""
     recordings = [read(path) for path in sorted((speech / "conversations").glob("*.flac"))]
     assert len(recordings) == 9
-    dense = changed(diarization, "clustering.name=hdbscan").config
+    configs = {name: changed(diarization, f"clustering.name={name}").config for name in ALGORITHMS}
     expected = [
-        {
-            "agglomerative": diarization.diarize(audio).updates,
-            "hdbscan": laws.run(back(dense), drive(diarization.front(), embed, [AudioChunk(0, audio)], 16)),
-        }
+        {name: recluster(whole, config, diarization.people).updates for name, config in configs.items()}
         for audio in recordings
+        for windows in [tuple(drive(diarization.front(), embed, [AudioChunk(0, audio)], 16))]
+        for whole in [EmbeddedRecording("", len(audio), diarization.encoder.fingerprint, (windows,))]
     ]
     assert all(len(updates) > 0 for answers in expected for updates in answers.values())
     for latency in LATENCIES:

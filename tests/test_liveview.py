@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from diarize.microphone.view import (
     talking,
 )
 from diarize.rttm import newest
-from diarize.types import SAMPLE_RATE, TurnUpdate
+from diarize.types import SAMPLE_RATE, Identity, TurnUpdate
 
 QUIET = Status(heard=0, shown=0, level=-60.0)
 
@@ -94,6 +95,34 @@ def test_lines_tell_what_is_new_and_what_is_corrected() -> None:
         "0:00:00.5 - 0:00:03.0  SPEAKER_02  0.50  revised, was SPEAKER_00",
         "1:01:01.2 - 1:01:02.0  -  0.50  withdrawn, was SPEAKER_01",
     ]
+
+
+def called(update: TurnUpdate, name: str | None) -> TurnUpdate:
+    return replace(update, identity=Identity(name, 0.6, None, "near enough"))
+
+
+def test_lines_tell_who_gets_a_name_and_who_loses_it() -> None:
+    first, second = turn(0, 0.5, 1.5, 0), turn(1, 2, 3, 0)
+    assert plain(
+        [first],
+        [called(first, "Ana [María]"), called(second, "Ana [María]")],
+        [called(turn(0, 0.5, 1.5, 1), None)],
+        [called(second, None)],
+    ) == [
+        "0:00:00.5 - 0:00:01.5  SPEAKER_00  0.50",
+        "SPEAKER_00 is Ana [María]",
+        "0:00:02.0 - 0:00:03.0  Ana [María]  0.50",
+        "0:00:00.5 - 0:00:01.5  SPEAKER_01  0.50  revised, was Ana [María]",
+        "SPEAKER_00 is nobody known",
+    ]
+
+
+def test_the_picture_has_names() -> None:
+    turns = [turn(0, 0.5, 6.5, 0, 0.91), called(turn(1, 7, 9, 1, 0.4), "Bo [x]"), called(turn(2, 9, 10, 0), "Ana")]
+    lines = drawn(turns, Status(heard=160_000, shown=10 * 16_000, level=-15.0))
+    assert lines[0] == "0:00:10.0  ● Ana"
+    assert [line.split("  ")[2] for line in lines[3:6]] == ["SPEAKER_00", "Bo [x]", "Ana"]
+    assert [line.split("  ")[0] for line in lines[7:9]] == ["Ana", "Bo [x]"]
 
 
 def test_the_picture() -> None:

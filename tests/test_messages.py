@@ -47,7 +47,7 @@ from diarize.server.parsing import (
     parse,
     start_from_query,
 )
-from diarize.types import TurnUpdate
+from diarize.types import Identity, TurnUpdate
 
 SCHEMA = messages.schema()
 DEFINITIONS: dict[str, Any] = SCHEMA["$defs"]
@@ -371,6 +371,8 @@ def test_nothing_but_a_protocol_error_comes_of_any_query(query: dict[str, str]) 
 
 labels = st.integers(0, 120).map(lambda number: f"SPEAKER_{number:02d}")
 names = st.none() | st.sampled_from(["Ana María", "Bob"])
+scores = st.floats(-10, 10)
+seconds = st.tuples(st.sampled_from(["Bob", "Ana"]), scores)
 positions = st.integers(0, 10**9)
 updates = st.builds(
     lambda id_, at, length, speaker, confidence, final: TurnUpdate(
@@ -409,6 +411,7 @@ server_messages = st.one_of(
     ),
     st.builds(messages.speaker, labels, st.sampled_from(["new", "renamed"]), name=names),
     st.builds(messages.speaker, labels, st.just("merged"), name=names, into=labels),
+    st.builds(messages.identified, labels, st.builds(Identity, names, scores, st.none() | seconds, st.text())),
     st.builds(messages.ack, positions),
     st.builds(messages.finalized, positions),
     st.builds(messages.warning, st.sampled_from(get_args(messages.Warned)), st.text()),

@@ -12,6 +12,7 @@ from multiprocessing import active_children
 from pathlib import Path
 from threading import Thread
 
+import numpy as np
 import pytest
 
 from diarize import __version__
@@ -19,6 +20,8 @@ from diarize.engines import ray as engine
 from diarize.inputs import STDIN
 from diarize.orders import Order, Outcome
 from diarize.pipeline import PipelineConfig, SpeakerDiarization
+from diarize.profiles.person import Reference
+from diarize.profiles.store import ProfileStore
 from tests.command import here, write_clip
 
 pytest.importorskip("ray", reason="Ray is not installed")
@@ -81,7 +84,7 @@ def test_nothing_is_lost_with_a_worker(
     orders = [ordered(f"{name}.wav") for name in (*good, "deadly", "faulty")]
     killer = Thread(target=kill_the_first_to_try, args=[tmp_path / "killed.wav"], daemon=True)
     killer.start()
-    outcomes = list(engine.cluster(address)(fateful, orders, CONFIG))
+    outcomes = list(engine.cluster(address)(fateful, orders, CONFIG, None))
 
     assert sorted(one.order.input for one in outcomes) == sorted(order.input for order in orders)
     assert {one.order.input: one.error for one in outcomes if one.error} == {
@@ -99,7 +102,7 @@ def test_nothing_is_lost_with_a_worker(
 
 def test_what_is_only_on_this_machine_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match=r"standard input \(-\) does not reach another machine"):
-        list(engine.cluster(address)(done, [ordered(STDIN)], CONFIG))
+        list(engine.cluster(address)(done, [ordered(STDIN)], CONFIG, None))
     assert not active_children()
 
 
@@ -123,7 +126,7 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_worker_of_another_version_or_without_the_model_says_so(tmp_path: Path) -> None:
     order = ordered("a.wav")
-    outcome, _ = engine._work(done, order, CONFIG, str(tmp_path), "0.0.1")
+    outcome, _ = engine._work(done, order, CONFIG, None, str(tmp_path), "0.0.1")
     assert str(outcome.error).startswith("a.wav: ")
     assert str(outcome.error).endswith(
         f"has version {__version__} of diarize-live, and 0.0.1 is asked for: install that"
@@ -138,10 +141,17 @@ def test_the_command_writes_what_the_cluster_finds(
     write_clip(tmp_path / "in" / "b.wav", 7)
     (tmp_path / "in" / "bad.wav").write_text("no audio\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIARIZE_PROFILES", str(tmp_path / "people.db"))
+    recording = SpeakerDiarization(CONFIG).embedded("in/a.wav")
+    voice = np.mean([window.embedding for window in recording.channels[0][:6]], axis=0)
+    reference = Reference(voice / np.linalg.norm(voice), recording.model, 5.0, 0.9, "2025-01-01T00:00:00Z")
+    with ProfileStore("people.db") as store:
+        store.enroll("Clara", [reference])
     said = here(capfd, "file", "in", "-o", "out", "--engine", "ray", "--address", address, "--save-embeddings", "kept")
     assert said.code == 1
     assert "error: in/bad.wav: is in no known audio format" in said.err
     assert "3 recordings: 2 done, 1 failed; " in said.err
+    assert " Clara " in (tmp_path / "out" / "a.rttm").read_text()
     here(capfd, "file", "in", "-o", "by hand", "--save-embeddings", "too")
     for one, other in (("out", "by hand"), ("kept", "too")):
         assert {path.name: path.read_bytes() for path in (tmp_path / one).iterdir()} == {

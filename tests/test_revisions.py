@@ -15,7 +15,7 @@ from diarize.live import TICK, LiveConfig, LiveFront
 from diarize.revisions import RevisedTurns
 from diarize.rttm import newest
 from diarize.turns import SpeakerTurn, TurnsConfig, cut, cut_turns, join, smooth
-from diarize.types import Clock, Merge, SpeakerWindow, TurnUpdate, position
+from diarize.types import Clock, Merge, Named, SpeakerWindow, TurnUpdate, position
 from diarize.vad import VadConfig, VoiceActivityDetection
 from diarize.windows import SlidingWindows
 from tests import laws
@@ -243,7 +243,7 @@ def test_no_speaker_is_shown_twice_at_once(stream: Stream, config: TurnsConfig) 
 def test_a_saved_stage_goes_on_as_if_nothing_had_happened(
     stream: Stream, config: TurnsConfig, data: st.DataObject
 ) -> None:
-    items = [*stream.items, *stream.final]
+    items: list[Item | Named] = [*stream.items, *stream.final]
     at = data.draw(st.integers(0, len(items)))
     laws.save_restore(lambda: RevisedTurns(config, stream.live, 20), items, at)
 

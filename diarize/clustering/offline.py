@@ -18,16 +18,22 @@ from diarize.clustering.agglomerative import (
     centroids,
     one_speaker,
 )
+from diarize.clustering.bayesian import bayesian_clusters
 from diarize.clustering.constraints import check_known, constrained, smoothed
 from diarize.clustering.hdbscan import hdbscan_clusters
 from diarize.clustering.linkage import long_linkage, representatives
+from diarize.clustering.naming import Identify, identities
 from diarize.clustering.spectral import spectral_clusters
 from diarize.stage import Stage
-from diarize.types import SAMPLE_RATE, EmbeddingWindow, SpeakerWindow
+from diarize.types import SAMPLE_RATE, EmbeddingWindow, Named, SpeakerWindow
 
 log = logging.getLogger(__name__)
 
-OTHERS = {"hdbscan": ("HDBSCAN", hdbscan_clusters), "spectral": ("spectral clustering", spectral_clusters)}
+OTHERS = {
+    "bayesian": ("Bayesian clustering", bayesian_clusters),
+    "hdbscan": ("HDBSCAN", hdbscan_clusters),
+    "spectral": ("spectral clustering", spectral_clusters),
+}
 ALGORITHMS = ("agglomerative", *OTHERS)
 
 OF_MANY = 1250
@@ -50,7 +56,7 @@ class ClusteringConfig:
     limit: windows that are compared each with each at once; for longer recordings the work is bounded (see `linkage`).
     """
 
-    name: str = "agglomerative"
+    name: str = "bayesian"
     threshold: float = 0.30
     fragment: float = 0.65
     smallest: int = 12
@@ -97,20 +103,23 @@ class OfflineClusteringState:
     windows: list[EmbeddingWindow] = field(default_factory=list)
 
 
-class OfflineClustering(Stage[EmbeddingWindow, SpeakerWindow]):
-    """Keeps every window, and says all labels at the end."""
+class OfflineClustering(Stage[EmbeddingWindow, SpeakerWindow | Named]):
+    """Keeps every window, and says at the end all labels, and who the speakers are.
+
+    identify: tells who they are; None: nobody is enrolled.
+    """
 
     state: OfflineClusteringState
 
-    def __init__(self, config: ClusteringConfig) -> None:
-        self.config = config
+    def __init__(self, config: ClusteringConfig, identify: Identify | None = None) -> None:
+        self.config, self._identify = config, identify
         self.state = OfflineClusteringState()
 
-    def push(self, item: EmbeddingWindow, /) -> list[SpeakerWindow]:
+    def push(self, item: EmbeddingWindow, /) -> list[SpeakerWindow | Named]:
         self.state.windows.append(item)
         return []
 
-    def flush(self) -> list[SpeakerWindow]:
+    def flush(self) -> list[SpeakerWindow | Named]:
         windows = sorted(self.state.windows, key=lambda window: (window.start, window.end))
         if not windows:
             return []
@@ -118,7 +127,7 @@ class OfflineClustering(Stage[EmbeddingWindow, SpeakerWindow]):
         groups = np.array([window.group for window in windows])
         labels, scores = cluster(embeddings, gaps(windows), self.config, people(windows), groups)
         sure = confidences(scores, labels).tolist()
-        return [
+        said = [
             SpeakerWindow(
                 window.start,
                 window.end,
@@ -131,6 +140,8 @@ class OfflineClustering(Stage[EmbeddingWindow, SpeakerWindow]):
             )
             for i, (window, label) in enumerate(zip(windows, labels.tolist(), strict=True))
         ]
+        found = identities(windows, labels, self._identify)
+        return [*said, *(Named(label, identity) for label, identity in found.items())]
 
 
 def cluster(
@@ -186,7 +197,7 @@ def speakers(embeddings: Embeddings, config: ClusteringConfig, level: int = logg
         tree, smallest = average_linkage(embeddings), config.smallest
     else:
         tree, smallest = long_linkage(embeddings), max(config.smallest, n // OF_MANY)
-    if low == 1 and one_speaker(embeddings, tree, config.threshold, smallest):
+    if low == 1 and config.name != "bayesian" and one_speaker(embeddings, tree, config.threshold, smallest):
         return one
     if config.name in OTHERS:
         said, clusters = OTHERS[config.name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,10 +12,13 @@ from scipy.optimize import linear_sum_assignment
 
 from diarize.clustering.agglomerative import Embeddings, Labels, by_first_appearance, totals, unit
 from diarize.clustering.memory import EmbeddingFile
+from diarize.clustering.naming import Identify, Names, identities, talk
 from diarize.clustering.offline import ClusteringConfig, cluster, confidences, gaps, speakers
 from diarize.clustering.viterbi import viterbi
 from diarize.stage import Stage
-from diarize.types import Clock, EmbeddingWindow, Merge, SpeakerWindow
+from diarize.types import SAMPLE_RATE, Clock, EmbeddingWindow, Merge, Named, SpeakerWindow
+
+Said = SpeakerWindow | Named | Clock | Merge
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,11 @@ class OnlineConfig:
 
 @dataclass
 class Exemplar:
-    """Neighbouring windows of one speaker: the sum of their embeddings, and how many they are."""
+    """Neighbouring windows of one speaker: the sum of their embeddings, how many they are, and samples of speech."""
 
     sum: NDArray[np.float32]
     windows: int
+    talk: int
     speaker: int
 
 
@@ -70,6 +75,7 @@ class OnlineState:
     opened: how many speakers there have been.
     fresh: windows since they were last clustered.
     strange: how many of the newest windows in a row were near nobody.
+    names: of the speakers who were found to be enrolled people.
     """
 
     labels: list[int] = field(default_factory=list)
@@ -79,9 +85,10 @@ class OnlineState:
     opened: int = 0
     fresh: int = 0
     strange: int = 0
+    names: Names = field(default_factory=Names)
 
 
-class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Clock | Merge]):
+class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, Said]):
     """Labels windows as they come.
 
     A window goes to the nearest speaker, at a price for changing speakers; several in a row that are near nobody open
@@ -90,16 +97,26 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
     NeMo's online clustering); a window whose speaker changes is said again.  At the end all embeddings are clustered
     as offline and every window is said once more: the same partition, under the numbers already shown.
 
+    Whenever windows are clustered the speakers are matched with the enrolled people, and who is found to be the same
+    twice in a row gets the name; at the end the names are those of the offline run.
+
     embeddings: where every window is kept; the first `len(state.labels)` in it are this stream's.
+    identify: tells who the speakers are; None: nobody is enrolled.
     """
 
     state: OnlineState
 
-    def __init__(self, clustering: ClusteringConfig, online: OnlineConfig, embeddings: EmbeddingFile) -> None:
-        self.clustering, self.online, self.embeddings = clustering, online, embeddings
+    def __init__(
+        self,
+        clustering: ClusteringConfig,
+        online: OnlineConfig,
+        embeddings: EmbeddingFile,
+        identify: Identify | None = None,
+    ) -> None:
+        self.clustering, self.online, self.embeddings, self._identify = clustering, online, embeddings, identify
         self.state = OnlineState()
 
-    def push(self, item: EmbeddingWindow | Clock | Merge, /) -> list[SpeakerWindow | Clock | Merge]:
+    def push(self, item: EmbeddingWindow | Clock | Merge, /) -> list[Said]:
         if isinstance(item, Clock | Merge):
             return [item]
         if item.provisional:
@@ -107,7 +124,7 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
             return [_said(item, speaker, confidence)]
         return self._take(item)
 
-    def flush(self) -> list[SpeakerWindow | Clock | Merge]:
+    def flush(self) -> list[Said]:
         windows = self.embeddings.read_all()
         if not windows:
             return []
@@ -118,12 +135,16 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
         distances = np.full((len(windows), max(numbers.values()) + 1), np.inf, np.float32)
         distances[:, [numbers[label] for label in range(len(numbers))]] = 1 - scores
         sure = confidences(scores, labels).tolist()
+        found = identities(windows, labels, self._identify)
         return [
-            replace(_said(window, numbers[label], sure[i]), distances=tuple(distances[i].tolist()))
-            for i, (window, label) in enumerate(zip(windows, labels.tolist(), strict=True))
+            *(
+                replace(_said(window, numbers[label], sure[i]), distances=tuple(distances[i].tolist()))
+                for i, (window, label) in enumerate(zip(windows, labels.tolist(), strict=True))
+            ),
+            *self.state.names.conclude({numbers[label]: identity for label, identity in found.items()}),
         ]
 
-    def _take(self, window: EmbeddingWindow) -> list[SpeakerWindow | Clock | Merge]:
+    def _take(self, window: EmbeddingWindow) -> list[Said]:
         """A window that counts: it is kept, labelled, and now and then gives reason to cluster again."""
         state, online = self.state, self.online
         self.embeddings.append(window)
@@ -135,10 +156,10 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
         state.opened = max(state.opened, 1)
         if state.strange == 0:  # what may be somebody else's would blur the voice
             state.voices[speaker] = state.voices.get(speaker, 0) + window.embedding
-        out: list[SpeakerWindow | Clock | Merge] = [_said(window, speaker, confidence)]
+        out: list[Said] = [_said(window, speaker, confidence)]
         due = state.fresh >= max(online.every, (len(state.recent) + len(state.exemplars)) // 10)
         if due or state.strange == online.opening:
-            out += self._cluster()
+            out += [*self._cluster(), *self._name()]
         if len(state.recent) > online.buffer:
             self._settle()
         return out
@@ -159,7 +180,7 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
         (confidence,) = confidences(scores[None], np.array([best]))
         return numbers[best], float(confidence), float(1 - scores[best])
 
-    def _cluster(self) -> list[SpeakerWindow | Clock | Merge]:
+    def _cluster(self) -> list[SpeakerWindow]:
         """Cluster what is in the buffer; the windows whose speaker changes."""
         state = self.state
         state.fresh = 0
@@ -177,13 +198,27 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
         for one, label in zip(state.exemplars, labels[:old].tolist(), strict=True):
             one.speaker = numbers[label]
         state.voices = {numbers[label]: voice for label, voice in enumerate(voices) if label in numbers}
-        out: list[SpeakerWindow | Clock | Merge] = []
+        out = []
         first = len(state.labels) - len(state.recent)
         for i, (window, label) in enumerate(zip(state.recent, labels[old:].tolist(), strict=True)):
             if state.labels[first + i] != numbers[label]:
                 state.labels[first + i] = numbers[label]
                 out.append(_said(window, numbers[label], float(sure[i])))
         return out
+
+    def _name(self) -> list[Named]:
+        """Match the speakers with the enrolled people."""
+        state = self.state
+        if self._identify is None:
+            return []
+        heard: Counter[int] = Counter()
+        for one in state.exemplars:
+            heard[one.speaker] += one.talk
+        for number, samples in zip(state.labels[-len(state.recent) :], talk(state.recent).tolist(), strict=True):
+            heard[number] += samples
+        seconds = np.array([heard[number] / SAMPLE_RATE for number in state.voices])
+        found = self._identify(unit(np.stack([*state.voices.values()])), seconds)
+        return state.names.decide(dict(zip(state.voices, found, strict=True)))
 
     def _members(self, sums: Embeddings) -> Labels:
         """The cluster of each, shape (n,), those of people among them whom clustering alone overlooks.
@@ -237,12 +272,13 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
         state, online = self.state, self.online
         labels = state.labels[-len(state.recent) :]
         leaving = len(state.recent) // 4
-        for window, speaker in zip(state.recent[:leaving], labels, strict=False):
+        talked = talk(state.recent).tolist()
+        for window, speaker, samples in zip(state.recent[:leaving], labels, talked, strict=False):
             last = state.exemplars[-1] if state.exemplars else None
             if last is not None and last.speaker == speaker and last.windows < online.exemplar:
-                last.sum, last.windows = last.sum + window.embedding, last.windows + 1
+                last.sum, last.windows, last.talk = last.sum + window.embedding, last.windows + 1, last.talk + samples
             else:
-                state.exemplars.append(Exemplar(window.embedding, 1, speaker))
+                state.exemplars.append(Exemplar(window.embedding, 1, samples, speaker))
         del state.recent[:leaving]
         while len(state.exemplars) > online.exemplars:
             numbers, counts = np.unique([one.speaker for one in state.exemplars], return_counts=True)
@@ -251,7 +287,7 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, SpeakerWindow | Cl
             alike = np.triu(voices @ voices.T + 2, 1)
             a, b = (most[i] for i in np.unravel_index(np.argmax(alike), alike.shape))
             one, other = state.exemplars[a], state.exemplars.pop(b)
-            one.sum, one.windows = one.sum + other.sum, one.windows + other.windows
+            one.sum, one.windows, one.talk = one.sum + other.sum, one.windows + other.windows, one.talk + other.talk
 
 
 def _said(window: EmbeddingWindow, speaker: int, confidence: float) -> SpeakerWindow:

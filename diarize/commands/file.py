@@ -16,10 +16,13 @@ from diarize.commands.options import (
     MaxSpeakers,
     MinSpeakers,
     Model,
+    NoProfiles,
     NumSpeakers,
+    Profiles,
     Recipe,
     Vad,
     configured,
+    name_people,
 )
 from diarize.terminal import exit_code, say, say_written, stderr, write
 
@@ -64,6 +67,8 @@ def file(
     num_speakers: NumSpeakers = None,
     min_speakers: MinSpeakers = None,
     max_speakers: MaxSpeakers = None,
+    profiles: Profiles = None,
+    no_profiles: NoProfiles = False,
     jobs: Annotated[int, many(metavar="N", min=1, help="Files done at the same time.")] = 1,
     resume: Annotated[
         bool, many("--resume", help="Skip what is done: its outputs are there, none older than it.")
@@ -105,12 +110,13 @@ def file(
         waiting = [order for order in orders if order.input not in skipped]
         where = _engine(engine, address, jobs)
         diarization = SpeakerDiarization(config)
+        name_people(diarization, profiles, no_profiles)
     with exit_code(1):
         known = Summary(orders, skipped, summary)
         quiet = stderr.is_terminal and len(orders) > 1  # there are a bar and a table
         outcomes = run(waiting, diarization, workers=jobs, console=stderr, engine=where)
         told = set(skipped)
-        for outcome in linking(orders, outcomes, config.linking) if link else outcomes:
+        for outcome in linking(orders, outcomes, config.linking, diarization.people) if link else outcomes:
             known.add(outcome)
             report(outcome, quiet=quiet or outcome.order.input in told)
             told.add(outcome.order.input)

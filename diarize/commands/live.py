@@ -18,10 +18,13 @@ from diarize.commands.options import (
     MaxSpeakers,
     MinSpeakers,
     Model,
+    NoProfiles,
     NumSpeakers,
+    Profiles,
     Recipe,
     Vad,
     configured,
+    name_people,
 )
 from diarize.terminal import exit_code, fail, say, say_written, show, stderr, write
 
@@ -52,6 +55,8 @@ def mic(
     num_speakers: NumSpeakers = None,
     min_speakers: MinSpeakers = None,
     max_speakers: MaxSpeakers = None,
+    profiles: Profiles = None,
+    no_profiles: NoProfiles = False,
 ) -> None:
     """Say who speaks at the microphone, as they speak.
 
@@ -75,6 +80,7 @@ def mic(
         )
         diarization = SpeakerDiarization(config)
         diarization.live_front()  # refuses a latency that cannot be kept
+        name_people(diarization, profiles, no_profiles)
     with exit_code(1):
         session = listen(diarization, chosen, output=output, form=format_of(output), record=record, console=stderr)
         write(session.text)

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diarize.commands.options import Changes, Clustering, MaxSpeakers, MinSpeakers, NumSpeakers, Recipe, configured
+from diarize.commands.options import (
+    Changes,
+    Clustering,
+    MaxSpeakers,
+    MinSpeakers,
+    NoProfiles,
+    NumSpeakers,
+    Profiles,
+    Recipe,
+    configured,
+    enrolled,
+)
 from diarize.terminal import exit_code, fail, say, say_written, write
 
 if TYPE_CHECKING:
@@ -20,6 +31,7 @@ if TYPE_CHECKING:
     from diarize.formats import Diarization
     from diarize.orders import Order
     from diarize.pipeline import PipelineConfig
+    from diarize.profiles.people import People
     from diarize.rttm import Turn
 
     Configure = Callable[[Mapping[str, Any] | None], PipelineConfig]
@@ -49,6 +61,8 @@ def recluster(
     num_speakers: NumSpeakers = None,
     min_speakers: MinSpeakers = None,
     max_speakers: MaxSpeakers = None,
+    profiles: Profiles = None,
+    no_profiles: NoProfiles = False,
 ) -> None:
     """Say again who spoke when, with other settings, in no time.
 
@@ -66,7 +80,9 @@ def recluster(
     for order in orders:
         try:
             recording = read_embedded(order.input)
-            _write(order, again(recording, _settings(recording, configure)))
+            config = _settings(recording, configure)
+            people = enrolled(recording.model, config, profiles, no_profiles)
+            _write(order, again(recording, config, people))
         except (ValueError, OSError) as error:
             say(f"error: {_about(error, order.input, *order.writes)}")
             failed = True
@@ -91,6 +107,8 @@ def correct(
     num_speakers: NumSpeakers = None,
     min_speakers: MinSpeakers = None,
     max_speakers: MaxSpeakers = None,
+    profiles: Profiles = None,
+    no_profiles: NoProfiles = False,
 ) -> None:
     """Correct who spoke when by hand, and say it again.
 
@@ -113,13 +131,14 @@ def correct(
         recording = read_embedded(file)
         config = _settings(recording, configure)
         recording = replace(recording, settings=asdict(config), corrections=() if clear else recording.corrections)
+        people = enrolled(recording.model, config, profiles, no_profiles)
         if from_ is not None:
             edited = check_inside(_edited(from_, recording), recording.duration)
-            recording = _with(recording, edit(_answer(recording, config), edited, recording.channels))
+            recording = _with(recording, edit(_answer(recording, config, people), edited, recording.channels))
         if typed:
             turns = check_inside(typed, recording.duration)
-            recording = _with(recording, set_turns(_answer(recording, config), turns, recording.channels))
-        result = again(recording, config)
+            recording = _with(recording, set_turns(_answer(recording, config, people), turns, recording.channels))
+        result = again(recording, config, people)
         write_embedded(file, recording)
         _write(order, result)
     except (ValueError, OSError) as error:
@@ -134,11 +153,11 @@ def _about(error: Exception, file: str, *others: object) -> str:
     return line if any(str(name) in line for name in (file, *others)) else f"{file}: {line}"
 
 
-def _answer(recording: EmbeddedRecording, config: PipelineConfig) -> list[Turn]:
+def _answer(recording: EmbeddedRecording, config: PipelineConfig, people: People | None) -> list[Turn]:
     from diarize.pipeline import recluster as again
     from diarize.rttm import turns_from
 
-    return turns_from(again(recording, config).updates)
+    return turns_from(again(recording, config, people).updates)
 
 
 def _with(recording: EmbeddedRecording, corrections: Sequence[Turn]) -> EmbeddedRecording:

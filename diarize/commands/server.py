@@ -22,10 +22,14 @@ from diarize.commands.options import (
     MaxSpeakers,
     MinSpeakers,
     Model,
+    NoProfiles,
     NumSpeakers,
+    Profiles,
     Recipe,
     Vad,
     configured,
+    enrolled,
+    name_people,
 )
 from diarize.terminal import exit_code, say, say_written, write
 
@@ -66,10 +70,13 @@ def serve(
     num_speakers: NumSpeakers = None,
     min_speakers: MinSpeakers = None,
     max_speakers: MaxSpeakers = None,
+    profiles: Profiles = None,
+    no_profiles: NoProfiles = False,
 ) -> None:
     """Serve a page and WebSocket clients: who speaks in what they send.
 
-    Ctrl-C ends it. Clients and `diarize recover` find the sessions again.
+    Ctrl-C ends it. Clients and `diarize recover` find the sessions again. Who is enrolled is named to clients on this
+    machine, to others only with --profiles.
     """
     from diarize.pipeline import SpeakerDiarization
     from diarize.server.server import ServerConfig
@@ -93,6 +100,8 @@ def serve(
         )
         diarization = SpeakerDiarization(config)
         diarization.live_front()  # refuses a latency that cannot be kept
+        # others could find out by their recordings who is enrolled
+        name_people(diarization, profiles, no_profiles or (profiles is None and not _loopback(host)))
     if server.token is None and not _loopback(host):
         say(f"warning: whoever can reach {host} can use this server: give a --token-file")
     with exit_code(1):
@@ -149,6 +158,8 @@ def recover(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where the result goes: RTTM, or .json.")
     ] = None,
+    profiles: Profiles = None,
+    no_profiles: NoProfiles = False,
 ) -> None:
     """Say who spoke when in a session of `diarize serve` that nobody ended.
 
@@ -180,7 +191,9 @@ def recover(
             return
         if output is not None:
             check_writable(output)
-        result = recovered(kept, session)
+        result = recovered(
+            kept, session, lambda made: enrolled(made.encoder.fingerprint, made.config, profiles, no_profiles)
+        )
         text = FORMATS[format_of(output)].write(result)
         if output is None:
             write(text)

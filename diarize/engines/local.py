@@ -14,23 +14,26 @@ from threading import Thread
 
 from diarize.orders import Order, Outcome
 from diarize.pipeline import PipelineConfig, SpeakerDiarization
+from diarize.profiles.people import People
 
 Work = Callable[[SpeakerDiarization, Order], Outcome]
 """What is done with each order: a function of a module, which a process on another machine can import too.  It raises
 nothing but interruptions."""
 
-Engine = Callable[[Work, Sequence[Order], PipelineConfig], Iterator[Outcome]]
-"""Where the work is done: every order's outcome, once, as it is done.  What goes wrong with an order is in its outcome;
-OSError when nothing can be done at all."""
+Engine = Callable[[Work, Sequence[Order], PipelineConfig, People | None], Iterator[Outcome]]
+"""Where the work is done, with which settings and enrolled people: every order's outcome, once, as it is done.  What
+goes wrong with an order is in its outcome; OSError when nothing can be done at all."""
 
 
-def side_by_side(work: Work, orders: Sequence[Order], config: PipelineConfig, workers: int) -> Iterator[Outcome]:
+def side_by_side(
+    work: Work, orders: Sequence[Order], config: PipelineConfig, people: People | None, workers: int
+) -> Iterator[Outcome]:
     """The outcome of each order as it is done, by so many processes, which end with this one.
 
     A worker that dies costs the orders that are not done yet.
     """
     # spawned, not forked: torch's threads do not survive a fork
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (config, workers))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (config, people, workers))
     try:
         with interruptions_wait():  # the workers start as they get work
             waiting = {pool.submit(_work, work, order): order for order in orders}
@@ -65,14 +68,14 @@ _worker: SpeakerDiarization | None = None
 """The pipeline of a worker process, made once; None in every other process."""
 
 
-def _start_worker(config: PipelineConfig, workers: int) -> None:
+def _start_worker(config: PipelineConfig, people: People | None, workers: int) -> None:
     global _worker  # the one way to hand something to the calls of a pool's process
     from diarize.models.encoder import use_threads
 
     Thread(target=end_with_parent, daemon=True).start()
     logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
     use_threads(max(1, (os.cpu_count() or 1) // workers))
-    _worker = SpeakerDiarization(config)
+    _worker = SpeakerDiarization(config, people)
 
 
 def end_with_parent() -> None:

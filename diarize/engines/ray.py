@@ -20,6 +20,7 @@ from diarize.engines.local import Engine, Work, end_with_parent, interruptions_w
 from diarize.inputs import STDIN
 from diarize.orders import Order, Outcome, explain
 from diarize.pipeline import PipelineConfig, SpeakerDiarization
+from diarize.profiles.people import People
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +70,14 @@ def cluster(address: str | None = None) -> Engine:
         where = "on this machine: give its --address" if address == "auto" else f"at {address}: give its head's address"
         raise ConnectionError(f"no Ray cluster to be used {where} ({answer})")
 
-    def engine(work: Work, orders: Sequence[Order], config: PipelineConfig) -> Iterator[Outcome]:
+    def engine(work: Work, orders: Sequence[Order], config: PipelineConfig, people: People | None) -> Iterator[Outcome]:
         try:
             gpus = int(config.embedding.compute == "cuda")
             if gpus > answer.get("GPU", 0):
                 raise ValueError("the Ray cluster has no GPU: add --compute cpu")
             if any(order.input == STDIN for order in orders):
                 raise ValueError("standard input (-) does not reach another machine: leave out --engine ray")
-            here.send((work, orders, config, gpus))
+            here.send((work, orders, config, people, gpus))
             yield from _received(here, orders)
         finally:
             driver.terminate()  # what is under way ends with it
@@ -119,7 +120,9 @@ def _drive(address: str, caller: Connection) -> None:
     ray.shutdown()
 
 
-def _done(work: Work, orders: Sequence[Order], config: PipelineConfig, gpus: int) -> Iterator[Warned]:
+def _done(
+    work: Work, orders: Sequence[Order], config: PipelineConfig, people: People | None, gpus: int
+) -> Iterator[Warned]:
     """Every order's outcome, as it is done."""
     import ray
     from ray.exceptions import RayError, RayTaskError
@@ -127,12 +130,13 @@ def _done(work: Work, orders: Sequence[Order], config: PipelineConfig, gpus: int
     cores = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]  # Ray has types, this function none
     # its own tries do not count the workers that ran out of memory, and would go on for ever
     task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_work)
+    enrolled = ray.put(people)  # once for all, since they may be many
     waiting = deque((order, 1) for order in orders)
     running: dict[ray.ObjectRef[Warned], tuple[Order, int]] = {}
     while waiting or running:
         while waiting and len(running) < max(IN_FLIGHT, 2 * cores):
             order, tries = waiting.popleft()
-            running[task.remote(work, order, config, str(Path.cwd()), __version__)] = order, tries
+            running[task.remote(work, order, config, enrolled, str(Path.cwd()), __version__)] = order, tries
         (ready, *_), _ = ray.wait(list(running))
         order, tries = running.pop(ready)
         try:
@@ -146,7 +150,7 @@ def _done(work: Work, orders: Sequence[Order], config: PipelineConfig, gpus: int
                 yield Outcome(order, error=f"{order.input}: its worker died {TRIES} times (out of memory?)"), []
 
 
-def _work(work: Work, order: Order, config: PipelineConfig, folder: str, version: str) -> Warned:
+def _work(work: Work, order: Order, config: PipelineConfig, people: People | None, folder: str, version: str) -> Warned:
     """Do one order in a worker process."""
     if version != __version__:
         wrong = f"{gethostname()} has version {__version__} of diarize-live, and {version} is asked for: install that"
@@ -156,7 +160,9 @@ def _work(work: Work, order: Order, config: PipelineConfig, folder: str, version
     warnings = _Warnings()
     logging.getLogger("diarize").addHandler(warnings)
     try:
-        return work(_pipeline(config), order), warnings.messages
+        diarization = _pipeline(config)
+        diarization.people = people
+        return work(diarization, order), warnings.messages
     except (ValueError, OSError) as error:  # of the pipeline; work raises none
         return Outcome(order, error=f"{order.input}: on {gethostname()}: {explain(error)}"), warnings.messages
     finally:

@@ -56,11 +56,13 @@ class Shown:
     """The current answer, kept up to date with little work however long it gets.
 
     turns: by id, the newest update of each that is not withdrawn.
-    spoken: how long each speaker has talked, in samples, by first appearance.
+    spoken: how long each speaker has talked, in samples, by first appearance; speakers go by their labels.
+    names: what each is called.
     """
 
     turns: dict[int, TurnUpdate] = field(default_factory=dict)
     spoken: dict[str, int] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
 
     def apply(self, update: TurnUpdate) -> TurnUpdate | None:
         """Take an update; return what was shown under its id before."""
@@ -69,6 +71,7 @@ class Shown:
             self.spoken[before.speaker] -= before.end - before.start
         if update.speaker is not None:
             self.turns[update.id] = update
+            self.names[update.speaker] = update.name or update.speaker
             self.spoken[update.speaker] = self.spoken.get(update.speaker, 0) + update.end - update.start
         return before
 
@@ -97,7 +100,10 @@ def open_view(console: Console) -> View:
 
 
 class PlainView(View):
-    """A line for each turn when it is first shown, and when its speaker is corrected; that it grows is no news."""
+    """A line for each turn when it is first shown, and when its speaker is corrected; that it grows is no news.
+
+    And one for each speaker who gets a name, or loses it.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -105,12 +111,19 @@ class PlainView(View):
 
     def show(self, updates: Sequence[TurnUpdate], _status: Status, /) -> None:
         for update in updates:
+            label = update.speaker or ""
+            known = self._shown.names.get(label, label)
             before = self._shown.apply(update)
+            if update.speaker is not None and update.name != known:
+                self._say(f"{label} is {'nobody known' if update.name == label else update.name}")
             if before is None and update.speaker is not None:
-                self._console.print(_line(update))
+                self._say(_line(update))
             elif before is not None and before.speaker != update.speaker:
-                now = f"withdrawn, was {before.speaker}" if update.speaker is None else f"revised, was {before.speaker}"
-                self._console.print(f"{_line(update)}  {now}")
+                was = self._shown.names[before.speaker or ""]
+                self._say(f"{_line(update)}  {'withdrawn' if update.speaker is None else 'revised'}, was {was}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False)
 
 
 class TerminalView(View):
@@ -140,24 +153,24 @@ def picture(shown: Shown, status: Status) -> RenderableType:
     """The whole view: who talks now, level, delay and gaps, the last turns, the shares of the talk time."""
     turns = shown.newest()
     colours = {speaker: COLOURS[index % len(COLOURS)] for index, speaker in enumerate(shown.spoken)}
-    parts: list[RenderableType] = [_head(talking(turns, status.shown), colours, status), _meter(status)]
+    parts: list[RenderableType] = [_head(talking(turns, status.shown), shown.names, colours, status), _meter(status)]
     if turns:
-        parts += [Text(), _turns(turns, colours), Text(), _shares(shown.spoken, colours)]
+        parts += [Text(), _turns(turns, colours), Text(), _shares(shown, colours)]
     parts.append(Text("Ctrl-C ends", style="dim"))
     return Group(*parts)
 
 
 def talking(turns: Iterable[TurnUpdate], shown: int) -> list[str]:
-    """Who talks now: the speakers of the turns that reach the edge of what is shown."""
+    """Who talks now, by label: the speakers of the turns that reach the edge of what is shown."""
     return list(dict.fromkeys(turn.speaker for turn in turns if turn.speaker is not None and turn.end >= shown))
 
 
-def _head(speakers: Sequence[str], colours: dict[str, str], status: Status) -> Text:
+def _head(speakers: Sequence[str], names: dict[str, str], colours: dict[str, str], status: Status) -> Text:
     head = Text(f"{clock(status.heard)}  ", style="bold")
     if not speakers:
         return head.append("nobody talks", style="dim")
     for speaker in speakers:
-        head.append(f"● {speaker}  ", style=colours[speaker])
+        head.append(f"● {names[speaker]}  ", style=colours[speaker])
     return head
 
 
@@ -183,26 +196,25 @@ def _turns(turns: Sequence[TurnUpdate], colours: dict[str, str]) -> Table:
     """The turns, the newest at the bottom."""
     table = Table.grid(padding=(0, 2))
     for turn in reversed(turns):
-        speaker = turn.speaker or ""
-        table.add_row(
-            clock(turn.start), clock(turn.end), Text(speaker, style=colours[speaker]), f"{turn.confidence:.2f}"
-        )
+        name = Text(turn.name or "", style=colours[turn.speaker or ""])
+        table.add_row(clock(turn.start), clock(turn.end), name, f"{turn.confidence:.2f}")
     return table
 
 
-def _shares(spoken: dict[str, int], colours: dict[str, str]) -> Table:
+def _shares(shown: Shown, colours: dict[str, str]) -> Table:
     """How much each speaker has talked."""
     table = Table.grid(padding=(0, 2))
-    total = sum(spoken.values())
-    for speaker, length in spoken.items():
+    total = sum(shown.spoken.values())
+    for speaker, length in shown.spoken.items():
         if length > 0:
+            name = Text(shown.names[speaker], style=colours[speaker])
             bar = Text("█" * max(1, round(BARS * length / total)), style=colours[speaker])
-            table.add_row(Text(speaker, style=colours[speaker]), f"{length / total:4.0%}", clock(length), bar)
+            table.add_row(name, f"{length / total:4.0%}", clock(length), bar)
     return table
 
 
 def _line(turn: TurnUpdate) -> str:
-    return f"{clock(turn.start)} - {clock(turn.end)}  {turn.speaker or '-'}  {turn.confidence:.2f}"
+    return f"{clock(turn.start)} - {clock(turn.end)}  {turn.name or '-'}  {turn.confidence:.2f}"
 
 
 def clock(position: int) -> str:

@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Any, Literal
 
 from diarize.rttm import milliseconds
-from diarize.types import TurnUpdate
+from diarize.types import Identity, TurnUpdate
 
 VERSION = 1
 """Of the protocol: a message or a field that is added leaves it, one that goes or changes its meaning raises it."""
@@ -26,7 +26,7 @@ Fatal = Literal["bad_audio", "unauthorized", "unknown_session", "idle", "too_big
 Code = Pardoned | Fatal
 Warned = Literal["not_finite", "clipped", "not_resumable", "slow"]
 Reason = Literal["reclustered", "merged", "final"]
-Event = Literal["new", "renamed", "merged"]
+Event = Literal["new", "renamed", "merged", "identified"]
 
 CLOSE_CODES: Mapping[Code, int | None] = {
     "bad_message": None,
@@ -216,9 +216,22 @@ def revision(changes: Iterable[Message]) -> Message:
     return {"type": "revision", "changes": list(changes)}
 
 
-def speaker(label: str, event: Event, *, name: str | None = None, into: str | None = None) -> Message:
-    """A speaker is new, has a name (None: no longer), or is the same person as `into`."""
-    return {"type": "speaker", "speaker": label, "event": event, "name": name, "into": into}
+def speaker(
+    label: str, event: Event, *, name: str | None = None, into: str | None = None, decision: Message | None = None
+) -> Message:
+    """A speaker is new, has a name (None: no longer), or is the same person as `into`.  See `identified` too."""
+    return {"type": "speaker", "speaker": label, "event": event, "name": name, "into": into, "decision": decision}
+
+
+def identified(label: str, identity: Identity) -> Message:
+    """A speaker was found to be an enrolled person; or to be nobody known, and loses the name that was found before."""
+    second = identity.runner_up
+    decision = {
+        "score": round(identity.score, 3),
+        "runner_up": second and {"name": second[0], "score": round(second[1], 3)},
+        "reason": identity.reason,
+    }
+    return speaker(label, "identified", name=identity.name, decision=decision)
 
 
 def ack(position: int) -> Message:

@@ -146,7 +146,7 @@ class Session:
         """Every turn, final, and `done`."""
         told = self._shown.update(self._back.flush(), "final")
         talk = talk_time(Turn(turn.start, turn.end, turn.speaker or "") for turn in self._shown.turns.values())
-        speakers = [(label, self._shown.names.get(label), samples) for label, samples in talk.items()]
+        speakers = [(label, self._shown.name(label), samples) for label, samples in talk.items()]
         return self.say(*told, messages.done(self.heard, speakers, as_rttm(self.result)))
 
     @property
