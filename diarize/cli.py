@@ -14,11 +14,22 @@ from typing import Annotated
 import typer
 
 from diarize import __version__
+from diarize.commands.calibrate import calibrate
+from diarize.commands.cohort import cohort
 from diarize.commands.doctor import doctor
+from diarize.commands.embed import embed
+from diarize.commands.enroll import enroll
 from diarize.commands.file import file
+from diarize.commands.label import label
 from diarize.commands.live import mic, simulate_live
+from diarize.commands.models import models
+from diarize.commands.plot import plot
+from diarize.commands.profiles import profiles
+from diarize.commands.recluster import correct, recluster
 from diarize.commands.score import score
 from diarize.commands.server import recover, serve
+from diarize.commands.tune import tune
+from diarize.commands.verify import verify
 from diarize.terminal import UsageError, Warnings, exit_code, fail, write
 
 app = typer.Typer(
@@ -61,8 +72,28 @@ def options(
     """Who spoke when, live and offline, by name."""
 
 
-for command in (file, mic, serve, recover, simulate_live, score, doctor):
+for command in (
+    file,
+    recluster,
+    correct,
+    label,
+    mic,
+    serve,
+    recover,
+    simulate_live,
+    plot,
+    score,
+    tune,
+    verify,
+    embed,
+    enroll,
+    calibrate,
+    cohort,
+    doctor,
+):
     app.command()(command)
+app.add_typer(profiles, name="profiles")
+app.add_typer(models, name="models")
 
 
 if __name__ == "__main__":

@@ -25,24 +25,35 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up.  A module imports only from the layers below its own, ...
 LAYERS = [
     {"config", "folders", "types"},
-    {"stage"},
+    {"intervals", "stage"},
     {"audio", "clustering", "decoding", "embedding", "levels", "models", "profiles", "turns", "vad", "windows"}
-    | {"rttm", "formats", "metrics", "plot"},
-    {"embedded", "live", "sources"},
-    {"revisions"},
+    | {"rttm", "labels", "subtitles", "formats", "metrics", "plot", "crosstalk"},
+    {"channels", "embedded", "hub", "inputs", "live", "sources", "transcripts"},
+    {"corrections", "edits", "enrolment", "linking", "revisions"},
     {"orders", "pipeline"},
-    {"client", "doctor", "jobs", "live_report", "microphone", "server", "terminal", "training"},
+    {"engines", "terminal"},
+    {"client", "doctor", "jobs", "live_report", "microphone", "server", "summary", "training", "tuning"},
     {"commands"},
     {"cli"},
 ]
 # ... and beside it only these, ...
 BESIDE = {
-    ("clustering", "profiles"),  # live clustering asks who is enrolled
+    ("profiles", "clustering"),  # who is enrolled is compared as clusters are
     ("decoding", "audio"),  # what it decodes is checked and mixed there
+    ("profiles", "embedding"),  # enrolments are judged by how well their windows agree
+    ("profiles", "formats"),  # what is written is written whole
+    ("profiles", "turns"),  # nobody is called as if nobody knew them
+    ("models", "embedding"),  # crops are averaged as windows are
     ("vad", "levels"),  # it hears the levelled audio
     ("vad", "models"),  # and runs a network of its own
     ("doctor", "microphone"),  # it tries whether there is one
-    ("formats", "rttm"),  # what writes, scores and draws turns stands on the turn
+    ("labels", "rttm"),  # what writes, scores and draws turns stands on the turn
+    ("edits", "corrections"),  # what was changed by hand becomes corrections
+    ("subtitles", "labels"),
+    ("subtitles", "rttm"),
+    ("formats", "labels"),
+    ("formats", "rttm"),
+    ("formats", "subtitles"),
     ("metrics", "rttm"),
     ("metrics", "formats"),
     ("plot", "rttm"),
@@ -146,7 +157,7 @@ def test_the_wheel_has_weights_and_recipes_and_nothing_else(tmp_path: Path) -> N
     inside = {Path(member) for member in zipfile.ZipFile(wheel).namelist()}
     recipes = {Path("diarize") / recipe.relative_to(ROOT) for recipe in (ROOT / "pipelines").glob("*.toml")}
     weights = {file.relative_to(ROOT) for file in PACKAGE.glob("models/*.safetensors")}
-    page = {file.relative_to(ROOT) for file in PACKAGE.glob("server/page/*")}
+    page = {file.relative_to(ROOT) for file in PACKAGE.glob("*/page/*")}
     schema = {file.relative_to(ROOT) for file in PACKAGE.glob("server/*.json")}
     assert weights
     assert recipes
