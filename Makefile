@@ -1,6 +1,6 @@
 # make demo    a sample conversation, diarized: turns, RTTM, a picture, the error against the exact reference
 # make test    lint, types, tests
-# make bench   the tables of the README; make bench-live those about live use; bench-long that about long recordings
+# make bench   the tables of the README; make bench-live those about live use; bench-long, bench-identification the others
 # make lint    lint and types only
 # make clean   remove everything that the other targets made
 #
@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts --constraint constraints.txt $(PIP_ARGS)
 SAMPLE := examples/sample/conversation
 
-.PHONY: demo test lint bench bench-live bench-long clean
+.PHONY: demo test lint bench bench-live bench-long bench-identification clean
 .NOTPARALLEL:      # two installations into one .venv would meet
 .DELETE_ON_ERROR:  # no half-made .venv is taken for a whole one
 
@@ -45,6 +45,9 @@ bench: $(VENV)/bench.stamp
 
 bench-live: $(VENV)/bench.stamp
 	$(BIN)/python examples/live_benchmark.py
+
+bench-identification: $(VENV)/bench.stamp
+	$(BIN)/python examples/identification_benchmark.py
 
 bench-long: $(VENV)/bench.stamp
 	$(BIN)/python examples/long_benchmark.py

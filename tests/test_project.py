@@ -156,7 +156,7 @@ def test_the_wheel_has_weights_and_recipes_and_nothing_else(tmp_path: Path) -> N
     (wheel,) = tmp_path.glob("*.whl")
     inside = {Path(member) for member in zipfile.ZipFile(wheel).namelist()}
     recipes = {Path("diarize") / recipe.relative_to(ROOT) for recipe in (ROOT / "pipelines").glob("*.toml")}
-    weights = {file.relative_to(ROOT) for file in PACKAGE.glob("models/*.safetensors")}
+    weights = {file.relative_to(ROOT) for file in PACKAGE.glob("*/*.safetensors")}
     page = {file.relative_to(ROOT) for file in PACKAGE.glob("*/page/*")}
     schema = {file.relative_to(ROOT) for file in PACKAGE.glob("server/*.json")}
     assert weights
