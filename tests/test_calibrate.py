@@ -70,7 +70,7 @@ def test_each_reference_is_tried_against_the_others() -> None:
 
 
 def test_the_table_counts_its_trials(store: Path, capfd: Capture) -> None:
-    done = here(capfd, "calibrate", "--store", store)
+    done = here(capfd, "calibrate", "--profiles", store)
     assert done.code == 0
     rows = [line for line in done.out.splitlines() if re.match(r"\s*-?\d+\.\d{3}", line)]
     assert len(rows) >= 3
@@ -83,7 +83,7 @@ def test_the_table_counts_its_trials(store: Path, capfd: Capture) -> None:
 
 def test_the_recipe_is_one(store: Path, tmp_path: Path, capfd: Capture) -> None:
     recipe = tmp_path / "mine.toml"
-    done = here(capfd, "calibrate", "--store", store, "-o", recipe, "--false-accepts", "5", "--set", "turns.gap=1")
+    done = here(capfd, "calibrate", "--profiles", store, "-o", recipe, "--false-accepts", "5", "--set", "turns.gap=1")
     assert done.code == 0
     assert f"{recipe}: use it with --pipeline {recipe}" in done.err
     config = load_config(recipe)
@@ -95,7 +95,7 @@ def test_the_recipe_is_one(store: Path, tmp_path: Path, capfd: Capture) -> None:
 
 def test_plain_cosines(store: Path, tmp_path: Path, capfd: Capture) -> None:
     recipe = tmp_path / "mine.toml"
-    done = here(capfd, "calibrate", "--store", store, "-o", recipe, "--set", "identification.normalise=false")
+    done = here(capfd, "calibrate", "--profiles", store, "-o", recipe, "--set", "identification.normalise=false")
     assert done.code == 0
     assert "warning" not in done.err
     config = load_config(recipe).identification
@@ -121,7 +121,7 @@ def test_too_few(tmp_path: Path, capfd: Capture, fingerprint: str, people: list[
     with ProfileStore(store) as kept:
         for voice, (name, count) in enumerate(people):
             kept.enroll(name, references(voice, count, fingerprint))
-    done = here(capfd, "calibrate", "--store", store, "-o", recipe)
+    done = here(capfd, "calibrate", "--profiles", store, "-o", recipe)
     assert (done.code, done.out, done.err) == (2, "", f"error: {words}\n")
     assert not recipe.exists()
 
@@ -129,13 +129,13 @@ def test_too_few(tmp_path: Path, capfd: Capture, fingerprint: str, people: list[
 def test_a_store_of_another_model(tmp_path: Path, capfd: Capture) -> None:
     with ProfileStore(tmp_path / "people.db") as kept:
         kept.enroll("Ana", references(0, 2, "b" * 64))
-    done = here(capfd, "calibrate", "--store", tmp_path / "people.db")
+    done = here(capfd, "calibrate", "--profiles", tmp_path / "people.db")
     assert done.code == 2
     assert len(done.err.splitlines()) == 1
     assert "voices are of the model bbbbbbbbbbbb" in done.err
 
 
 def test_a_cohort_that_is_none(store: Path, tmp_path: Path, capfd: Capture) -> None:
-    done = here(capfd, "calibrate", "--store", store, "--set", f"identification.cohort={tmp_path / 'absent'}")
+    done = here(capfd, "calibrate", "--profiles", store, "--set", f"identification.cohort={tmp_path / 'absent'}")
     assert done.code == 2
     assert "absent holds no cohort" in done.err

@@ -100,7 +100,7 @@ def test_enroll_list_and_show(folder: Path, capfd: Capture, caplog: pytest.LogCa
 
 def test_rename_merge_delete(people: Path, capfd: Capture) -> None:
     def do(*args: str) -> tuple[int, str, str]:
-        done = here(capfd, "profiles", *args, "--store", people)
+        done = here(capfd, "profiles", *args, "--profiles", people)
         return done.code, done.out, done.err
 
     assert "Ana [bold]" in do("list")[1]
@@ -112,10 +112,12 @@ def test_rename_merge_delete(people: Path, capfd: Capture) -> None:
 
 
 def test_export_and_import(people: Path, folder: Path, capfd: Capture) -> None:
-    exported = here(capfd, "profiles", "export", "people.json", "--store", people)
+    exported = here(capfd, "profiles", "export", "people.json", "--profiles", people)
     assert (exported.code, exported.out) == (0, "")
     assert exported.err.startswith("people.json: 2 people; it tells them by their voices")
-    assert here(capfd, "profiles", "export", "ben.json", "Ben", "--store", people).err.startswith("ben.json: 1 person;")
+    assert here(capfd, "profiles", "export", "ben.json", "Ben", "--profiles", people).err.startswith(
+        "ben.json: 1 person;"
+    )
     elsewhere = folder / "state" / "people.db"  # $DIARIZE_PROFILES
     assert here(capfd, "profiles", "import", "people.json").err == f"{elsewhere}: 2 people imported\n"
     again = here(capfd, "profiles", "import", "ben.json")
@@ -137,17 +139,17 @@ def test_export_and_import(people: Path, folder: Path, capfd: Capture) -> None:
         ("enroll Ana clara.wav --speaker Clara", 2, "--from RTTM and --speaker LABEL go together"),
         ("enroll Ana clara.wav --from absent.rttm --speaker A", 2, "absent.rttm: No such file"),
         ("enroll Ana clara.wav --from clara.wav --speaker A", 2, "clara.wav, line 1: "),
-        ("enroll Ana clara.wav --store clara.wav", 2, "clara.wav: file is not a database; it was left as it is"),
-        ("enroll Ana clara.wav --store robin.wav/people.db", 1, "robin.wav: .*choose another place"),
+        ("enroll Ana clara.wav --profiles clara.wav", 2, "clara.wav: file is not a database; it was left as it is"),
+        ("enroll Ana clara.wav --profiles robin.wav/people.db", 1, "robin.wav: .*choose another place"),
         ("profiles", 2, "Missing command; see diarize profiles --help"),
-        ("profiles show Bem --store made-up.db", 1, r"nobody is called 'Bem': did you mean Ben\?$"),
-        ("profiles delete Zoe --store made-up.db", 1, "nobody is called 'Zoe': diarize profiles list says"),
+        ("profiles show Bem --profiles made-up.db", 1, r"nobody is called 'Bem': did you mean Ben\?$"),
+        ("profiles delete Zoe --profiles made-up.db", 1, "nobody is called 'Zoe': diarize profiles list says"),
         ("profiles delete Zoe", 1, "nobody is enrolled: there is no store at .*people.db"),
-        ("profiles merge Ben Zoe --store made-up.db", 1, "nobody is called 'Zoe'"),
-        ("profiles list --store .", 1, "Is a directory"),
+        ("profiles merge Ben Zoe --profiles made-up.db", 1, "nobody is called 'Zoe'"),
+        ("profiles list --profiles .", 1, "Is a directory"),
         ("profiles import clara.wav", 1, "clara.wav: no export of people"),
         ("profiles import absent.json", 1, "absent.json: No such file"),
-        ("profiles export absent/people.json --store made-up.db", 1, "absent/people.json: No such file"),
+        ("profiles export absent/people.json --profiles made-up.db", 1, "absent/people.json: No such file"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(command: str, code: int, said: str, people: Path, capfd: Capture) -> None:

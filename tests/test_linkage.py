@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import is_valid_linkage
@@ -28,10 +28,27 @@ def check(tree: Tree, n: int) -> None:
     assert (np.diff(tree[:, 2]) >= 0).all()
 
 
+def closest_call(embeddings: Embeddings) -> float:
+    """By how much, at the closest, the two nearest clusters were nearer than the next two: rounding decides on less."""
+    means, sizes = embeddings.astype(np.float64), np.ones(len(embeddings))
+    least = np.inf
+    while len(means) > 2:
+        distance = 1 - means @ means.T
+        pairs = np.triu_indices(len(means), 1)
+        order = np.argsort(distance[pairs])
+        least = min(least, distance[pairs][order[1]] - distance[pairs][order[0]])
+        a, b = pairs[0][order[0]], pairs[1][order[0]]
+        means[a] = (sizes[a] * means[a] + sizes[b] * means[b]) / (sizes[a] + sizes[b])
+        sizes[a] += sizes[b]
+        means, sizes = np.delete(means, b, axis=0), np.delete(sizes, b)
+    return float(least)
+
+
 @given(st.integers(2, 80), st.integers(0, 1000), st.booleans())
 @settings(deadline=None, max_examples=60)
 def test_it_is_scipys_tree(n: int, seed: int, lumpy: bool) -> None:
     embeddings = voices([n // 2 + 1, n // 2 + 1], 0.8, seed)[0][:n] if lumpy else random_embeddings(n, seed)
+    assume(closest_call(embeddings) > 1e-5)
     tree, expected = long_linkage(embeddings), average_linkage(embeddings)
     check(tree, n)
     np.testing.assert_allclose(tree[:, 2], expected[:, 2], atol=1e-5)

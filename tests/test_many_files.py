@@ -60,7 +60,7 @@ def test_a_folder_becomes_a_folder(talks: Path, tmp_path: Path, capfd: Capture) 
         ("talks/a.wav", "done", "6.0", "2"),
         ("talks/more/a.wav", "done", "7.0", "2"),
     ]
-    assert here(capfd, "file", "talks/**/a.wav", "-o", "by pattern").code == 0
+    assert here(capfd, "file", "talks/**/a.wav", "-o", "by pattern", "--num-speakers", "2").code == 0
     assert files(tmp_path / "by pattern") == {
         name: content for name, content in files(tmp_path / "out").items() if name.endswith(".rttm")
     }
@@ -168,7 +168,7 @@ def test_a_person_has_one_label_in_all_recordings(
 
 def test_a_terminal_gets_a_table(talks: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    command = [*DIARIZE, "file", str(talks), f"{talks}/nowhere.wav", "-o", str(tmp_path / "out")]
+    command = [*DIARIZE, "file", str(talks), f"{talks}/nowhere.wav", "-o", str(tmp_path / "out"), "--num-speakers", "2"]
     running = subprocess.Popen(command, stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "200"})
     os.close(theirs)
     shown = b""

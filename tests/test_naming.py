@@ -588,7 +588,7 @@ def test_people_that_cannot_be_named(
     gone = here(capfd, "file", clip, "--profiles", tmp_path / "gone.db")
     assert (gone.code, gone.out) == (2, "")
     assert gone.err == (
-        f"error: {tmp_path}/gone.db: nobody is enrolled here; check the name, or make it with diarize enroll --store\n"
+        f"error: {tmp_path}/gone.db: nobody is enrolled here; check the name, or make it with diarize enroll\n"
     )
     both = here(capfd, "file", clip, "--profiles", store, "--no-profiles")
     assert (both.code, both.out) == (2, "")

@@ -488,7 +488,7 @@ def foreign(path: Path) -> None:
             "it was left as it is: move it away, then import an",
         ),
         (newer, "made by a newer diarize \\(version 2, not 1\\): update diarize"),
-        (foreign, "the database of another program; choose another --store"),
+        (foreign, "the database of another program; choose another --profiles"),
     ],
     ids=["garbage", "truncated", "newer", "foreign"],
 )

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 Store = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Where the people are kept; by default $DIARIZE_PROFILES, or the user's own."),
+    typer.Option(
+        "--profiles", metavar="FILE", help="Where the people are kept; by default $DIARIZE_PROFILES, or the user's own."
+    ),
 ]
 
 

@@ -91,7 +91,7 @@ def enrolled(model: str, config: PipelineConfig, profiles: Path | None, no_profi
         return None
     path = store_path(profiles)
     if profiles is not None and not path.is_file():
-        raise ValueError(f"{path}: nobody is enrolled here; check the name, or make it with diarize enroll --store")
+        raise ValueError(f"{path}: nobody is enrolled here; check the name, or make it with diarize enroll")
     try:
         with ProfileStore(path) as store:
             people = store.people(model)

@@ -130,4 +130,4 @@ def _recognise(db: sqlite3.Connection, path: Path) -> None:
     if application == APPLICATION and version > VERSION:
         raise ProfilesError(f"{path}: made by a newer diarize (version {version}, not {VERSION}): update diarize")
     if application != APPLICATION and not is_empty(db):
-        raise ProfilesError(f"{path}: the database of another program; choose another --store")
+        raise ProfilesError(f"{path}: the database of another program; choose another --profiles")
