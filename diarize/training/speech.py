@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import TypeVar
 
 import numpy as np
 import soundfile
 
+from diarize.training.manifest import TABLE, Utterance, check_split, read_table
+from diarize.training.manifest import Split as Split  # again: whoever reads voices, noises or rooms says of which split
 from diarize.types import SAMPLE_RATE, Samples
-
-Split = Literal["train", "dev", "eval"]
 
 CONNECTED = ("librispeech", "speechocean762")
 """The sets in which people say sentences.  Sets of single words never make conversations."""
@@ -90,27 +90,23 @@ def read_voices(folder: Path, split: Split, sets: tuple[str, ...] = CONNECTED) -
 
     ValueError for an unknown split, a folder without `speakers.csv`, or a split without such voices.
     """
-    _check(split)
-    table = folder / "speakers.csv"
-    if not table.is_file():
-        raise ValueError(f"{folder}: no speakers.csv there; give the folder of real speech")
-    found: dict[str, list[dict[str, str]]] = {}
-    with table.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["set"] in sets and row["split"] == split:
-                found.setdefault(f"{row['set']}-{row['speaker']}", []).append(row)
+    check_split(split)
+    found: dict[str, list[Utterance]] = {}
+    for utterance in read_table(folder, split):
+        if utterance.group in sets:
+            found.setdefault(str(utterance.speaker), []).append(utterance)
     if not found:
-        raise ValueError(f"{table}: no speaker of the split {split!r} in {', '.join(sets)}")
+        raise ValueError(f"{folder / TABLE}: no speaker of the split {split!r} in {', '.join(sets)}")
     return tuple(
-        Voice(name, tuple(folder / row["file"] for row in rows), sum(float(row["seconds"]) for row in rows))
-        for name, rows in sorted(found.items())
+        Voice(name, tuple(item.file for item in said), sum(item.seconds for item in said))
+        for name, said in sorted(found.items())
     )
 
 
 @cache
 def read_templates(folder: Path, split: Split) -> tuple[Template, ...]:
     """The split's share of `rttm_templates`.  ValueError where there is none."""
-    _check(split)
+    check_split(split)
     files = sorted((folder / "rttm_templates").rglob("*.rttm"))
     if not files:
         raise ValueError(f"{folder}: no rttm_templates/**/*.rttm there; give the folder of real speech")
@@ -131,11 +127,6 @@ def read_rooms(folder: Path, split: Split) -> tuple[Path, ...]:
     """The split's share of the impulse responses of real rooms, without the effects among them."""
     files = [folder / row["file"] for row in _metadata(folder / "rirs")]
     return _share([file for file in files if not any(word in file.stem for word in _EFFECTS)], split)
-
-
-def _check(split: str) -> None:
-    if split not in get_args(Split):
-        raise ValueError(f"unknown split {split!r}; one of {', '.join(get_args(Split))}")
 
 
 def _share(items: Sequence[Item], split: Split) -> tuple[Item, ...]:
