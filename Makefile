@@ -1,6 +1,6 @@
 # make demo    a sample conversation, diarized: turns, RTTM, a picture, the error against the exact reference
 # make test    lint, types, tests
-# make bench   the tables of the README; make bench-live those about live use; bench-long, bench-identification the others
+# make bench   the tables of the README; make bench-live those about live use; bench-long, bench-identification, bench-embedder the others
 # make lint    lint and types only
 # make clean   remove everything that the other targets made
 #
@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts --constraint constraints.txt $(PIP_ARGS)
 SAMPLE := examples/sample/conversation
 
-.PHONY: demo test lint bench bench-live bench-long bench-identification clean
+.PHONY: demo test lint bench bench-live bench-long bench-identification bench-embedder clean
 .NOTPARALLEL:      # two installations into one .venv would meet
 .DELETE_ON_ERROR:  # no half-made .venv is taken for a whole one
 
@@ -49,6 +49,9 @@ bench-live: $(VENV)/bench.stamp
 bench-identification: $(VENV)/bench.stamp
 	$(BIN)/python examples/identification_benchmark.py
 
+bench-embedder: $(VENV)/bench.stamp
+	$(BIN)/python examples/embedder_benchmark.py
+
 bench-long: $(VENV)/bench.stamp
 	$(BIN)/python examples/long_benchmark.py
 
@@ -67,13 +70,13 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 	$(PIP) --no-build-isolation --editable .
 	@touch $@
 
-# speechbrain declares torchaudio, which its network does not use: it goes in without its dependencies
+# speechbrain declares torchaudio, which its network does not use, and Resemblyzer webrtcvad, which needs a compiler:
+# they go in without their dependencies
 $(VENV)/dev.stamp: $(VENV)/demo.stamp
-	$(PIP) --no-build-isolation --editable '.[dev]'
-	$(PIP) --no-deps speechbrain
+	$(PIP) --no-build-isolation --editable '.[bench,dev]'
+	$(PIP) --no-deps speechbrain Resemblyzer
 	@touch $@
 
-# Resemblyzer declares webrtcvad, which needs a compiler: webrtcvad-wheels is there in its place
 $(VENV)/bench.stamp: $(VENV)/demo.stamp
 	$(PIP) --no-build-isolation --editable '.[bench]'
 	$(PIP) --no-deps Resemblyzer

@@ -27,7 +27,9 @@ import numpy as np
 
 import diarize.training
 from diarize import SpeakerDiarization
+from diarize.corrections import spans
 from diarize.formats import write_atomically
+from diarize.intervals import common
 from diarize.metrics import Errors, Score, score, total
 from diarize.pipeline import back
 from diarize.rttm import Turn, read_rttm, turns_from
@@ -44,6 +46,9 @@ SEED = 2
 SIMULATED = 20
 OURS, BASELINE = "diarize", "baseline"
 OWN, ORACLE = "own", "oracle"
+SIMULATOR = ("casting", "heard", "manifest", "recording", "rooms", "simulate", "speech", "talker")
+"""The modules that a simulated conversation depends on."""
+
 TABLES = {"accuracy": ("conversations", "simulated"), "speed": ("speed",)}
 """What is measured, and the names of its tables in the README."""
 
@@ -65,8 +70,7 @@ class Row:
 
 def union(turns: Sequence[Turn], end: int) -> list[Interval]:
     """When anybody talks, up to sample `end`."""
-    stretches = bridged([(turn.start, turn.end) for turn in sorted(turns)], 1)
-    return [(start, min(stop, end)) for start, stop in stretches if start < end]
+    return common(spans(turns), [(0, end)])
 
 
 def bridged(stretches: Sequence[Interval], gap: int) -> list[Interval]:
@@ -141,7 +145,7 @@ def evaluate(table: str, file: Path) -> list[Row]:
 
 def simulated(speech: Path) -> Iterator[Path]:
     """Conversations of `eval` speakers; made when they are wanted, unless the same simulator has made them before."""
-    sources = sorted(Path(*diarize.training.__path__).glob("*.py"))
+    sources = [Path(*diarize.training.__path__) / f"{module}.py" for module in SIMULATOR]
     made_by = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:8]
     for index in range(SIMULATED):
         file = FOLDER / f"simulated-{made_by}" / f"eval-{SEED}-{index:03d}.flac"

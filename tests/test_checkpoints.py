@@ -10,7 +10,8 @@ from torch import Tensor
 
 from diarize.models.checkpoints import CheckpointError, load_checkpoint
 from diarize.models.ecapa_tdnn import EcapaConfig, EcapaTdnn
-from diarize.models.encoder import BUNDLED, SpeakerEncoder
+from diarize.models.encoder import SpeakerEncoder
+from diarize.models.known import BUNDLED
 from tests.peers import speechbrain
 from tests.test_ecapa_tdnn import randomise
 

@@ -10,8 +10,8 @@ import pytest
 
 from diarize.models.installed import find
 from diarize.models.known import KNOWN
-from tests.command import here, process, write_clip
-from tests.hub_server import MODEL, Hub, checkpoint, own_hub
+from tests.command import here, process, quickly, write_clip
+from tests.hub_server import MODEL, Hub, checkpoint, own_hub, serving
 from tests.programs import Newer, save
 
 Capture = pytest.CaptureFixture[str]
@@ -84,6 +84,19 @@ def test_what_cannot_be_pulled_is_one_line(served: Hub, capfd: Capture) -> None:
     assert done.err == "error: 'tiny' is no model's id at the hub: it should read OWNER/NAME\n"
 
 
+def test_a_hub_that_is_down_is_one_line(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = process("models", "pull", MODEL).out
+    gone = Hub()
+    with serving(gone):
+        pass
+    monkeypatch.setenv("HF_ENDPOINT", gone.address)
+    done = process("models", "pull", MODEL)
+    assert (done.code, done.out) == (1, "")
+    (line,) = done.err.splitlines()
+    assert line.startswith(f"error: {MODEL}: the hub cannot be reached, or broke off: try again later (")
+    assert kept == f"{find(MODEL)}\n"  # what was pulled before is there
+
+
 def test_offline_is_offline(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     done = process("models", "pull", MODEL)
@@ -115,6 +128,10 @@ def test_the_bundled_and_the_known(served: Hub, capfd: Capture) -> None:
     done = here(capfd, "models", "show", "no/body")
     assert (done.code, done.out) == (2, "")
     assert done.err.endswith("if it is a model of the hub: diarize models pull no/body\n")
+
+
+def test_no_network_is_loaded_to_list_them() -> None:
+    assert quickly("models", "list").code == 0
 
 
 def test_a_program_is_not_run_to_be_shown(served: Hub, tmp_path: Path, capfd: Capture) -> None:

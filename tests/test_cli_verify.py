@@ -113,6 +113,7 @@ def test_the_example_says_who_is_the_first_ones_speaker(folder: Path) -> None:
         ("embed clara.wav", 2, "Missing option '--output' / '-o'"),
         ("embed nothing*.wav -o x.npz", 2, "nothing to do: nothing.* matches no audio"),
         ("embed clara.wav -o folder", 2, "folder: Is a directory; name a file"),
+        ("embed *.wav -o ./robin.wav", 2, r"robin\.wav is a recording and would be overwritten"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(command: str, code: int, said: str, folder: Path, capfd: Capture) -> None:
@@ -122,3 +123,26 @@ def test_what_cannot_be_done_is_one_line(command: str, code: int, said: str, fol
     assert (done.code, done.out) == (code, "")
     (line,) = done.err.splitlines()
     assert re.search(said, line), line
+
+
+class Malicious:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (exec, ("import pathlib; pathlib.Path('pwned').touch()",))
+
+
+def test_a_pickle_with_code_is_refused_by_every_command_and_not_run(folder: Path, capfd: Capture) -> None:
+    torch.save({"fc.conv.weight": Malicious()}, "evil.pt")
+    for command in (
+        "verify clara.wav robin.wav --trust",  # trust is for TorchScript, which says what it is
+        "embed clara.wav -o voices.npz",
+        "enroll Clara clara.wav --profiles people.db",
+        "file clara.wav --no-profiles",
+    ):
+        done = here(capfd, *command.split(), "--model", "evil.pt")
+        assert (done.code, done.out) == (2, ""), command
+        assert re.fullmatch(r"error: evil\.pt: .*could run code.*\n", done.err), done.err
+    shown = here(capfd, "models", "show", "evil.pt")
+    assert (shown.code, shown.out) == (2, "")
+    assert not {"pwned", "people.db", "voices.npz"} & {path.name for path in folder.iterdir()}

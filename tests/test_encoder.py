@@ -15,7 +15,8 @@ from sklearn.metrics import roc_curve
 from diarize.audio import AudioError
 from diarize.models.checkpoints import CheckpointError, load_checkpoint
 from diarize.models.ecapa_tdnn import EcapaConfig, EcapaTdnn
-from diarize.models.encoder import BUNDLED, SpeakerEncoder
+from diarize.models.encoder import SpeakerEncoder
+from diarize.models.known import BUNDLED
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from diarize.models.checkpoints import CheckpointError, load_checkpoint
-from diarize.models.encoder import BUNDLED, SpeakerEncoder
+from diarize.models.encoder import SpeakerEncoder
 from diarize.models.features import FilterBank
 from diarize.models.kaldi import KaldiFilterBank
+from diarize.models.known import BUNDLED
 from diarize.models.mel_spectrogram import MelSpectrogram
 from diarize.models.unispeech import UniSpeechEcapa
 from tests import published

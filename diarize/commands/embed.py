@@ -36,6 +36,8 @@ def embed(
 
     with exit_code(2):
         names = [recording.path for recording in find_recordings(inputs)]
+        if output.resolve() in {Path(name).resolve() for name in names}:
+            raise ValueError(f"{output} is a recording and would be overwritten: choose another output")
         check_writable(output)
         encoder = SpeakerEncoder.from_pretrained(model, compute=compute or "cpu", trust=trust)
     embeddings = {}

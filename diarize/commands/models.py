@@ -25,9 +25,8 @@ def list_models() -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from diarize.models.encoder import BUNDLED
     from diarize.models.installed import installed
-    from diarize.models.known import KNOWN
+    from diarize.models.known import BUNDLED, KNOWN
 
     with exit_code(1):
         here = {model.id: model for model in installed()}
@@ -67,7 +66,7 @@ def show_model(
         facts.append(("terms", "; ".join(filter(None, (published.licence, published.terms)))))
     facts += _pulled(pulled) if pulled else [("state", _state(name, None))] if published else []
     problems = damage(pulled) if pulled else []
-    if not problems and (pulled or not published):
+    if not problems and (pulled or not published or published.package):
         with exit_code(2):
             try:
                 facts += _network(resolve(name), trust=trust)
@@ -123,8 +122,17 @@ def remove(model_id: HubId) -> None:
 
 
 def _state(model_id: str, model: Installed | None) -> str:
+    from diarize.models.installed import packaged
+    from diarize.models.known import known
+
     if model:
         return f"pulled, {model.revision[:7]}"
+    if (published := known(model_id)) and published.package:
+        try:
+            packaged(published)
+        except ValueError:
+            return "not installed"
+        return "in its package"
     return "not pulled" if "/" in model_id else "give its file"
 
 
@@ -146,7 +154,8 @@ def _pulled(model: Installed) -> list[tuple[str, str]]:
 def _network(path: Path, *, trust: bool) -> list[tuple[str, str]]:
     """What the weights say.  Raises CheckpointError where they cannot be used."""
     from diarize.models.checkpoints import load_checkpoint
-    from diarize.models.encoder import BUNDLED, BUNDLED_THRESHOLD
+    from diarize.models.encoder import BUNDLED_THRESHOLD
+    from diarize.models.known import BUNDLED
 
     checkpoint = load_checkpoint(path, trust=trust)
     threshold = BUNDLED_THRESHOLD if path in BUNDLED.values() else checkpoint.threshold

@@ -1,4 +1,4 @@
-"""Weights from a file: recognised by their names, sized by their shapes, loaded strictly.
+"""Weights from a file: recognised by their names, sized by their shapes, loaded strictly; and into one.
 
 The layouts are those of `diarize.models.families`, as safetensors or as a plain PyTorch state_dict.  Nothing in such
 a file is ever run: pickles are read with `weights_only=True`.  TorchScript, which is code, is loaded where the caller
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import pickle
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from diarize.formats import write_atomically
+from diarize.models.ecapa_tdnn import EcapaTdnn
 from diarize.models.families import FAMILIES, Family, family_of
 from diarize.models.torchscript import is_torchscript, load_torchscript
 
@@ -45,6 +48,7 @@ class Checkpoint:
     family: the name of its layout.
     threshold: the cosine from which its publisher takes two utterances for one speaker's; None: no such word.
     fingerprint: SHA-256 of the file, in hexadecimal. Embeddings are comparable only where it is equal.
+    metadata: what else the file says of its weights, such as their licence; empty where it says nothing.
     """
 
     network: nn.Module
@@ -53,6 +57,7 @@ class Checkpoint:
     family: str
     threshold: float | None
     fingerprint: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_checkpoint(path: Path, *, trust: bool = False, device: torch.device = CPU) -> Checkpoint:
@@ -81,12 +86,51 @@ def load_checkpoint(path: Path, *, trust: bool = False, device: torch.device = C
                 )
             program, dimensions = load_torchscript(content, device)
             return Checkpoint(program, nn.Identity(), dimensions, "TorchScript (ECAPA2)", None, fingerprint)
-        state = parse(content, is_safetensors=file.suffix == ".safetensors")
+        is_safetensors = file.suffix == ".safetensors"
+        state = parse(content, is_safetensors=is_safetensors)
+        metadata = header(content)[0].get("__metadata__", {}) if is_safetensors else {}
         family, network, features = build(state)
     except ValueError as error:
         raise CheckpointError(f"{file}: {error}") from None
     dimensions = state[family.sizing[-1][0]].shape[0]
-    return Checkpoint(network.eval(), features.eval(), dimensions, family.name, family.threshold, fingerprint)
+    return Checkpoint(network.eval(), features.eval(), dimensions, family.name, family.threshold, fingerprint, metadata)
+
+
+def write_checkpoint(network: EcapaTdnn, file: Path, metadata: Mapping[str, str]) -> None:
+    """Write a network as safetensors, whole or not at all, in the layout that `load_checkpoint` reads.
+
+    Weights are written in half precision, running statistics in single precision: a variance may be beyond 65504.
+    Equal weights and metadata give equal bytes, so equal fingerprints.
+    metadata: what is to be known of the weights, such as their recipe and licence; all of it text.
+    Raises ValueError where a weight is not finite in half precision or the name has another suffix, OSError where the
+    file cannot be written.
+    """
+    if file.suffix != ".safetensors":
+        raise ValueError(f"{file}: the name of a checkpoint must end in .safetensors")
+    state = {key: stored(key, value.detach().cpu()).contiguous() for key, value in network.state_dict().items()}
+    if problems := naming("not finite in half precision:", {k for k, v in state.items() if not v.isfinite().all()}):
+        raise ValueError(f"{file}: not written: {problems[0]}")
+    write_atomically(file, in_order(safetensors.torch.save(state, metadata=dict(metadata))))
+
+
+def stored(key: str, value: Tensor) -> Tensor:
+    """A tensor as it is written."""
+    return value.half() if value.is_floating_point() and "running_" not in key else value
+
+
+def in_order(content: bytes) -> bytes:
+    """A safetensors file with its metadata sorted by name: the library writes them in another order each time."""
+    fields, end = header(content)
+    fields["__metadata__"] = dict(sorted(fields.get("__metadata__", {}).items()))
+    text = json.dumps(fields, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # what follows is aligned to 8 bytes
+    return len(text).to_bytes(8, "little") + text + content[end:]
+
+
+def header(content: bytes) -> tuple[dict[str, Any], int]:
+    """The header of a whole safetensors file, and where it ends."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:end]), end
 
 
 def find(path: Path) -> Path:
@@ -100,7 +144,7 @@ def find(path: Path) -> Path:
 
 
 def parse(content: bytes, *, is_safetensors: bool) -> dict[str, Tensor]:
-    """The named tensors in the content of a file; of a training state, those under "model".  Raises CheckpointError."""
+    """The named tensors in the content of a file; of a training state, those of the model.  Raises CheckpointError."""
     try:
         if is_safetensors:
             return safetensors.torch.load(content)
@@ -113,8 +157,9 @@ def parse(content: bytes, *, is_safetensors: bool) -> dict[str, Tensor]:
         raise CheckpointError("not a checkpoint") from None
     except Exception:  # what the parsers raise depends on where the damage is: IndexError, EOFError, SafetensorError...
         raise CheckpointError("not a checkpoint, or damaged; fetch it again") from None
-    if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
-        state = state["model"]  # as Sound-Groove's training writes it
+    for part in ("model", "model_state"):  # as Sound-Groove's training writes it, and Resemblyzer's
+        if isinstance(state, Mapping) and isinstance(state.get(part), Mapping):
+            state = state[part]
     if not is_state(state):
         raise CheckpointError("not a state_dict (names and tensors, nothing else); save only the model's state_dict()")
     return dict(state)

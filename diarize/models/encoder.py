@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from diarize.embedding import average_crops
 from diarize.models.checkpoints import Checkpoint, load_checkpoint
-from diarize.models.installed import find, is_hub_id
+from diarize.models.installed import find, is_hub_id, packaged
+from diarize.models.known import BUNDLED, known
 from diarize.models.torchscript import LABELS, TorchScriptEncoder
 from diarize.sources import Audio, read
 from diarize.types import SAMPLE_RATE, Samples
-
-BUNDLED = {"ecapa-tdnn-c256": Path(__file__).with_name("ecapa_tdnn.safetensors")}
-"""The models inside the package, by name; the first is the default."""
 
 BUNDLED_THRESHOLD = 0.5
 """The cosine at which the bundled model makes equally many errors of both kinds (1.2 % of each), on every pair of
@@ -69,7 +69,8 @@ class SpeakerEncoder:
 
         name_or_path: the name of a bundled model, a checkpoint file, or a folder that holds one (SpeechBrain's
             embedding_model.ckpt, CASE's pytorch_model.bin, ECAPA2's ecapa2.pt or model.pt), or the hub id of one
-            that `diarize models pull` has fetched; None: the default bundled model.
+            that `diarize models pull` has fetched, or "resemblyzer" where that package is installed; None: the
+            default bundled model.
         compute: cpu, cuda or mps.
         trust: whether a model that is a program (TorchScript, as ECAPA2 is) may run.
         Raises CheckpointError for a file that cannot be used, ValueError for an unknown name or an absent device.
@@ -171,15 +172,25 @@ class SpeakerEncoder:
             raise ValueError("an embedding is not finite: the samples must be finite, in -1..1")
         return unit(embeddings)
 
+    def embed_waveforms(self, waveforms: Tensor) -> Tensor:
+        """The same from tensor to tensor, on this encoder's device and without a gradient: what a teacher says.
+
+        waveforms: (batch, samples) at 16 kHz, on any device; the embeddings (batch, dimensions) are not checked.
+        """
+        with torch.no_grad():  # not inference_mode: a loss may keep them for its own gradient
+            return functional.normalize(self._network(self._features(waveforms.to(self._device, torch.float32))), dim=1)
+
 
 def resolve(name_or_path: str | Path | None) -> Path:
     """Where a model lies that is named as for `from_pretrained`; nothing is fetched.
 
-    Raises ValueError for an unknown name.
+    Raises ValueError for an unknown name, and for a model whose package is not installed.
     """
     if name_or_path is None:
         return next(iter(BUNDLED.values()))
     name = str(name_or_path)
+    if (model := known(name)) and model.package:
+        return packaged(model)
     path = BUNDLED.get(name, Path(name_or_path))
     if not path.exists() and is_hub_id(name):
         path = find(name) or path

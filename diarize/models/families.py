@@ -1,6 +1,6 @@
 """The layouts of published speaker encoders: how each is recognised by its parameter names, sized, and fed.
 
-They are all called ECAPA-TDNN, and none may take another's place: padding, normalisation, pooling and front end differ.
+Several are called ECAPA-TDNN, and none may take another's place: padding, normalisation, pooling and front end differ.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from diarize.models.ecapa_tdnn import EcapaConfig, EcapaTdnn
 from diarize.models.features import FilterBank
 from diarize.models.kaldi import KaldiFilterBank
 from diarize.models.mel_spectrogram import MelSpectrogram
+from diarize.models.resemblyzer import MelEnergies, ResemblyzerLstm
 from diarize.models.sound_groove import SoundGrooveEcapa
 from diarize.models.unispeech import UniSpeechEcapa
 
@@ -30,7 +31,7 @@ class Family:
     sizing: the weights whose shapes say how large the network is, with their numbers of axes; the last has one row
         for each number of an embedding.
     network: the network, from the shapes of `sizing`; ValueError where there is no such network.
-    features: the front end it was trained with, waveforms (batch, samples) to features (batch, frames, 80).
+    features: the front end it was trained with, waveforms (batch, samples) to features (batch, frames, bands).
     threshold: the cosine from which its publisher takes two utterances for one speaker's; None: no such word.
     """
 
@@ -72,6 +73,11 @@ def _sound_groove(shapes: Shapes) -> nn.Module:
     return SoundGrooveEcapa(first[0], last[0], aggregation[1] // max(first[0], 1))
 
 
+def _resemblyzer(shapes: Shapes) -> nn.Module:
+    recurrent, last = shapes
+    return ResemblyzerLstm(recurrent[1], last[0])
+
+
 FAMILIES = (
     Family(
         name="SpeechBrain's ECAPA-TDNN",
@@ -102,6 +108,14 @@ FAMILIES = (
         sizing=(("layer1.conv.weight", 3), ("conv.weight", 3), ("linear.weight", 2)),
         network=_sound_groove,
         features=KaldiFilterBank,
+        threshold=None,
+    ),
+    Family(
+        name="Resemblyzer's LSTM",
+        marker="lstm.",
+        sizing=(("lstm.weight_hh_l0", 2), ("linear.weight", 2)),
+        network=_resemblyzer,
+        features=MelEnergies,
         threshold=None,
     ),
 )

@@ -1,6 +1,6 @@
-"""The models from the hub that are here: pinned to a commit, and used without a network.
+"""The models from elsewhere that are here, and used without a network: from the hub, and in Python packages.
 
-They lie in one folder, as plain files and not as links:
+Those from the hub are pinned to a commit.  They lie in one folder, as plain files and not as links:
 
     models/OWNER--NAME.json       the manifest: the commit, and every file with its size and SHA-256
     models/OWNER--NAME/COMMIT/    the files
@@ -15,9 +15,11 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from diarize.folders import state_folder
+from diarize.models.known import Known
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,21 @@ def installed() -> list[Installed]:
     """Every installed model that is whole, by id."""
     ids = (path.stem.replace("--", "/", 1) for path in sorted(models_folder().glob("*--*.json")))
     return [model for model in map(read_manifest, ids) if model and find(model.id)]
+
+
+def packaged(model: Known) -> Path:
+    """The weights that a Python package carries; it is found by its metadata, and not imported.
+
+    Raises ValueError where it is not installed, or has lost them.
+    """
+    remedy = f"pip install --no-deps {model.package}"
+    try:
+        weights = Path(str(distribution(model.package).locate_file(model.weights)))
+    except PackageNotFoundError:
+        raise ValueError(f"{model.id} is in a Python package that is not installed: {remedy}") from None
+    if not weights.is_file():
+        raise ValueError(f"{weights}: gone, so that the package is damaged: {remedy} --force-reinstall")
+    return weights
 
 
 def damage(model: Installed) -> list[str]:

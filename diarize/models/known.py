@@ -1,8 +1,12 @@
-"""Published speaker encoders that this package was made to load, and what their publishers say of them."""
+"""Speaker encoders by name: the bundled ones, and published ones that this package was made to load."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+BUNDLED = {"ecapa-tdnn-c256": Path(__file__).with_name("ecapa_tdnn.safetensors")}
+"""The models inside the package, by name; the first is the default."""
 
 
 @dataclass(frozen=True)
@@ -14,6 +18,8 @@ class Known:
     dimensions: numbers in an embedding.
     error: the equal error rate that was published, with the condition under which it holds.
     terms: what has to be known before it is used; empty: nothing special.
+    package: the Python package that carries its weights, by its name at the package index; empty: none does.
+    weights: where in such a package they are.
     """
 
     id: str
@@ -21,6 +27,8 @@ class Known:
     dimensions: str
     error: str
     terms: str = ""
+    package: str = ""
+    weights: str = ""
 
 
 KNOWN = (
@@ -50,6 +58,15 @@ KNOWN = (
         dimensions="192 or 256",
         error="20 to 25 % on sampled trials of CN-Celeb, crops averaged",
         terms="to learn from, says its card, not for commercial systems; give the file of weights",
+    ),
+    Known(
+        id="resemblyzer",
+        licence="apache-2.0",
+        dimensions="256",
+        error="none given by its publisher",
+        terms="in a Python package: pip install --no-deps Resemblyzer",
+        package="Resemblyzer",
+        weights="resemblyzer/pretrained.pt",
     ),
 )
 
