@@ -19,6 +19,8 @@ from diarize.commands.cohort import cohort
 from diarize.commands.doctor import doctor
 from diarize.commands.embed import embed
 from diarize.commands.enroll import enroll
+from diarize.commands.evaluate import evaluate
+from diarize.commands.export import export
 from diarize.commands.file import file
 from diarize.commands.label import label
 from diarize.commands.live import mic, simulate_live
@@ -28,6 +30,7 @@ from diarize.commands.profiles import profiles
 from diarize.commands.recluster import correct, recluster
 from diarize.commands.score import score
 from diarize.commands.server import recover, serve
+from diarize.commands.train import train
 from diarize.commands.tune import tune
 from diarize.commands.verify import verify
 from diarize.terminal import UsageError, Warnings, exit_code, fail, write
@@ -84,11 +87,14 @@ for command in (
     plot,
     score,
     tune,
+    train,
     verify,
     embed,
     enroll,
     calibrate,
     cohort,
+    evaluate,
+    export,
     doctor,
 ):
     app.command()(command)

@@ -6,10 +6,15 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 Config = TypeVar("Config")
+
+TRAINING = "train"
+"""The shipped recipe that says how the bundled network is trained."""
 
 
 def from_mapping(kind: type[Config], values: Mapping[str, Any], prefix: str = "") -> Config:
@@ -26,6 +31,27 @@ def from_mapping(kind: type[Config], values: Mapping[str, Any], prefix: str = ""
             hint = f"did you mean {prefix}{close[0]}?" if close else f"known: {', '.join(prefix + k for k in known)}"
             raise ValueError(f"unknown setting {prefix}{key}: {hint}")
     return kind(**{key: _value(types[key], value, prefix + key) for key, value in values.items()})
+
+
+def recipes() -> dict[str, Path]:
+    """The shipped recipes of pipelines by name; `TRAINING` lies beside them and is none."""
+    return {file.stem: file for file in sorted(_shipped().glob("*.toml")) if file.stem != TRAINING}
+
+
+def read_recipe(recipe: str | Path) -> dict[str, Any]:
+    """What a recipe sets: the name of a shipped one, or the path of a TOML file.
+
+    Raises ValueError for an unknown recipe and for what is not TOML.
+    """
+    named = _shipped() / f"{recipe}.toml"
+    path = named if named.is_file() else Path(recipe)
+    if not path.is_file():
+        known = ", ".join(recipes())
+        raise ValueError(f"no recipe {str(recipe)!r}: give the path of a TOML file or one of {known}")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"recipe {path} is not TOML: {error}") from error
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
@@ -53,6 +79,12 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _shipped() -> Path:
+    """The folder of the shipped recipes: in the package once installed, beside it in the repository."""
+    inside = Path(str(files("diarize"))) / "pipelines"
+    return inside if inside.is_dir() else inside.parents[1] / "pipelines"
+
+
 def _nested(parts: Sequence[str], value: Any) -> dict[str, Any]:
     for part in reversed(parts):
         value = {part: value}
@@ -71,6 +103,10 @@ def _value(expected: Any, value: Any, name: str) -> Any:
         if not isinstance(value, Mapping):
             raise ValueError(f"{name} is a group of settings, not a value: set {name}.{fields(expected)[0].name}")
         return from_mapping(expected, value, name + ".")  # type: ignore[arg-type]  # a dataclass type, not an instance
+    if get_origin(expected) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{name} is {value!r}: it must be a list")
+        return tuple(_value(get_args(expected)[0], item, f"{name}[{place}]") for place, item in enumerate(value))
     kinds = get_args(expected) if isinstance(expected, UnionType) else (expected,)
     if float in kinds and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

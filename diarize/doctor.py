@@ -94,14 +94,15 @@ def _audio() -> str:
 
 
 def _recipes() -> str:
-    from diarize.pipeline import load_config, recipes
+    from diarize.config import recipes
+    from diarize.pipeline import load_config
 
-    found = sorted(path.stem for path in recipes().glob("*.toml"))
+    found = recipes()
+    if not found:
+        raise FileNotFoundError("no recipe in the package")
     for name in found:
         load_config(name)
-    if not found:
-        raise FileNotFoundError(f"no recipe in {recipes()}")
-    return f"{', '.join(found)} in {recipes()}"
+    return ", ".join(found)
 
 
 def _vad(name: str) -> str:
@@ -117,7 +118,8 @@ def _vad(name: str) -> str:
 def _model() -> str:
     import numpy as np
 
-    from diarize.models.encoder import BUNDLED, SpeakerEncoder
+    from diarize.models.encoder import SpeakerEncoder
+    from diarize.models.known import BUNDLED
     from diarize.types import SAMPLE_RATE
 
     encoder = SpeakerEncoder.from_pretrained()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +12,7 @@ from diarize.clustering.memory import EmbeddingFile
 from diarize.clustering.naming import Identify, once
 from diarize.clustering.offline import ClusteringConfig, OfflineClustering
 from diarize.clustering.online import OnlineClustering, OnlineConfig
-from diarize.config import from_mapping, merge, parse_settings
+from diarize.config import from_mapping, merge, parse_settings, read_recipe
 from diarize.corrections import kept_labels, lay_over, relabelled, told
 from diarize.crosstalk import CrosstalkConfig, own_voices
 from diarize.embedded import EmbeddedRecording
@@ -61,12 +59,6 @@ class PipelineConfig:
     identification: IdentificationConfig = field(default_factory=IdentificationConfig)
 
 
-def recipes() -> Path:
-    """The folder of the shipped recipes: in the package once installed, beside it in the repository."""
-    shipped = Path(str(files("diarize"))) / "pipelines"
-    return shipped if shipped.is_dir() else shipped.parents[1] / "pipelines"
-
-
 def load_config(
     recipe: str | Path | None = None, settings: Sequence[str] = (), base: Mapping[str, Any] | None = None
 ) -> PipelineConfig:
@@ -78,18 +70,10 @@ def load_config(
     """
     values: dict[str, Any] = {}
     if recipe is not None:
-        named = recipes() / f"{recipe}.toml"
-        path = named if named.is_file() else Path(recipe)
-        if not path.is_file():
-            known = ", ".join(sorted(file.stem for file in recipes().glob("*.toml")))
-            raise ValueError(f"no recipe {str(recipe)!r}: give the path of a TOML file or one of {known}")
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"recipe {path} is not TOML: {error}") from error
+        values = read_recipe(recipe)
         embedding = values.get("embedding")
         if isinstance(embedding, dict) and "trust" in embedding:  # or a file from somewhere could let a program run
-            raise ValueError(f"recipe {path} sets embedding.trust, which is yours to say: --set embedding.trust=true")
+            raise ValueError(f"recipe {recipe} sets embedding.trust, which is yours to say: --set embedding.trust=true")
     return from_mapping(PipelineConfig, merge(merge(base or {}, values), parse_settings(settings)))
 
 
@@ -227,13 +211,19 @@ def back(
     return OfflineClustering(config.clustering, identify) | Turns(config.turns, speakers, turns, taken)
 
 
-def recluster(recording: EmbeddedRecording, config: PipelineConfig, people: People | None = None) -> Diarization:
+def recluster(
+    recording: EmbeddedRecording,
+    config: PipelineConfig,
+    people: People | None = None,
+    before: Diarization | None = None,
+) -> Diarization:
     """Who spoke when, from the embeddings: what `SpeakerDiarization.diarize` says, in no time and without a network.
 
     Where the channels were told apart, each has speakers of its own.  The corrections hold in the answer; whom they
     name is nobody else.
 
     people: who is enrolled, to be named where they speak.
+    before: what it says with these settings and without corrections, where that is known already.
     Raises ValueError where corrections name more people than there may be speakers, and for people of another model.
     """
     updates: list[TurnUpdate] = []
@@ -247,7 +237,7 @@ def recluster(recording: EmbeddedRecording, config: PipelineConfig, people: Peop
         updates += said
     updates = once(updates)
     if recording.corrections:
-        before = recluster(replace(recording, corrections=()), config)
+        before = before or recluster(replace(recording, corrections=()), config)
         labels = kept_labels(updates, before.updates, names)
         updates = lay_over([relabelled(update, labels) for update in updates], recording.corrections)
         channels = {labels[name]: channel for name, channel in channels.items()}

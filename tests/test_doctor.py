@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from diarize import doctor
-from diarize.models import encoder
+from diarize.models.known import BUNDLED
 from tests.command import process
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 def test_here_everything_works() -> None:
     found = {finding.name: finding for finding in doctor.examine()}
     assert not [finding for finding in found.values() if finding.ok is False]
-    assert found["model"].detail.startswith(f"{next(iter(encoder.BUNDLED))}, 192 dimensions, sha256 ")
+    assert found["model"].detail.startswith(f"{next(iter(BUNDLED))}, 192 dimensions, sha256 ")
     assert "telephone" in found["recipes"].detail
     assert {"vad silero", "vad webrtc", "audio", "compute cpu", "compute cuda", "compute mps"} <= found.keys()
     assert found["microphone"].ok in (True, None)
@@ -60,7 +60,7 @@ def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_damaged_model_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "weights.safetensors").write_bytes(b"damaged")
-    monkeypatch.setitem(encoder.BUNDLED, next(iter(encoder.BUNDLED)), tmp_path / "weights.safetensors")
+    monkeypatch.setitem(BUNDLED, next(iter(BUNDLED)), tmp_path / "weights.safetensors")
     found = {finding.name: finding for finding in doctor.examine()}
     assert found["model"].ok is False
     assert "weights.safetensors: not a checkpoint, or damaged" in found["model"].detail

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from diarize.training.carriers import MODES
 from examples.make_sample import CONVERSATION
 from tests.calls import SAID, call
 from tests.command import write_clip
@@ -19,10 +20,12 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 RECORDING = EXAMPLES / "sample" / "conversation.flac"
 SECONDS = 60.0
 SMALL = (
+    "augment",
     "compare_settings",
     "diarize_file",
     "diarize_folder",
     "enroll",
+    "export_onnx",
     "from_array",
     "label_transcript",
     "live_from_array",
@@ -93,6 +96,16 @@ def test_with_progress_ends_early() -> None:
     told = [float(line.split(" of ")[0]) for line in done.stderr.splitlines()]
     assert 20 <= told[-1] < 30
     assert done.stdout == "ended after 20 s\n"
+
+
+def test_augment_writes_every_carrier(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.wav", 2)
+    written = run("augment", clip, tmp_path / "heard").stdout.splitlines()
+    assert [Path(line).stem for line in written] == [*MODES, "scene"]
+    said, *_ = soundfile.read(clip)
+    heard = [soundfile.read(line)[0] for line in written]
+    assert all(one.shape == said.shape for one in heard)
+    assert [(abs(one - said) < 1e-4).all() for one in heard] == [mode == "clean" for mode in [*MODES, "scene"]]
 
 
 def test_from_array_gives_what_the_file_gives(printed: list[str]) -> None:

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diarize.clustering.memory import EmbeddingFile
+from diarize.config import recipes
 from diarize.embedded import EmbeddedRecording
-from diarize.pipeline import SpeakerDiarization, drive, load_config, recipes, recluster
+from diarize.pipeline import SpeakerDiarization, drive, load_config, recluster
 from diarize.profiles.people import People
 from diarize.rttm import newest, read_rttm
 from diarize.sources import read
@@ -27,7 +28,7 @@ LATENCIES = [0.5, 1.0, 2.0, 5.0]
 ALGORITHMS = ["agglomerative", "hdbscan", "spectral"]
 ENROLLED = ("Clara", "Robin")
 PLAIN = ["identification.normalise=false", "identification.threshold=0.5", "identification.margin=0.1"]
-RECIPES = sorted(path.stem for path in recipes().glob("*.toml"))
+RECIPES = sorted(recipes())
 
 
 class Embedder:

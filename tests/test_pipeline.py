@@ -16,8 +16,9 @@ from pyannote.core import Annotation
 
 import diarize
 from diarize.audio import AudioError
+from diarize.config import recipes
 from diarize.formats import as_rttm
-from diarize.pipeline import PipelineConfig, SpeakerDiarization, back, drive, load_config, recipes
+from diarize.pipeline import PipelineConfig, SpeakerDiarization, back, drive, load_config
 from diarize.rttm import turns_from
 from diarize.sources import open_source, read
 from diarize.types import EmbeddingWindow, Samples, SpeechWindow, TurnUpdate
@@ -25,7 +26,7 @@ from tests import laws
 from tests.command import SAMPLE, conversation, write_clip
 
 RATE = 16_000
-RECIPES = sorted(path.stem for path in recipes().glob("*.toml"))
+RECIPES = sorted(recipes())
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ LAYERS = [
     {"orders", "pipeline"},
     {"engines", "terminal"},
     {"client", "doctor", "jobs", "live_report", "microphone", "server", "summary", "training", "tuning"},
+    {"evaluation"},
     {"commands"},
     {"cli"},
 ]
@@ -44,6 +45,7 @@ BESIDE = {
     ("profiles", "formats"),  # what is written is written whole
     ("profiles", "turns"),  # nobody is called as if nobody knew them
     ("models", "embedding"),  # crops are averaged as windows are
+    ("models", "formats"),  # what is written is written whole
     ("vad", "levels"),  # it hears the levelled audio
     ("vad", "models"),  # and runs a network of its own
     ("doctor", "microphone"),  # it tries whether there is one
@@ -63,7 +65,7 @@ BESIDE = {
 # ... and upwards only this: the encoder is a front door of its own, which reads files
 UPWARDS = {("models.encoder", "sources")}
 TORCH = {"torch", "torchaudio", "silero_vad"}
-MAY_LOAD_TORCH = {"models", "training"}
+MAY_LOAD_TORCH = {"models", "training", "evaluation"}
 
 
 def name(module: Path) -> str:

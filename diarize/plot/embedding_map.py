@@ -68,14 +68,14 @@ def places(
     ]
     embeddings = embeddings_of(windows)
     means = [embeddings[speakers == speaker].mean(axis=0) for speaker in found]
-    laid = _laid_out(
+    laid = laid_out(
         np.concatenate([embeddings, *(mean[None] / max(float(np.linalg.norm(mean)), 1e-9) for mean in means)])
     )
     return laid[: len(windows)], dict(zip(found, laid[len(windows) :], strict=True))
 
 
-def _laid_out(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Points in the plane, shape (vectors, 2)."""
+def laid_out(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Points in the plane, shape (vectors, 2), laid out as `places` says; vectors: shape (vectors, dimensions)."""
     start = _principal(vectors)
     if len(vectors) < _FEWEST:
         return start

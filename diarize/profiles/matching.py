@@ -133,12 +133,21 @@ def _shortlist(directions: NDArray[np.float32], people: People) -> NDArray[np.in
     return np.unique(np.argpartition(near, -SHORTLIST, axis=1)[:, -SHORTLIST:])
 
 
-def _standard(scores: Scores, voices: NDArray[np.float32], cohort: Cohort) -> Scores:
-    """Each row of scores, shape (voices, ...), in deviations from the mean of that voice's with its nearest."""
+def against_cohort(voices: NDArray[np.float32], cohort: Cohort) -> tuple[Scores, Scores]:
+    """Mean and deviation of each voice's cosines with its nearest of the cohort, each of shape (k,).
+
+    voices: shape (k, dimensions), projected as those of the cohort are.
+    """
     cosines = (voices @ cohort.projected.T).astype(np.float64)
     cosines[cosines > 0.999] = -1  # whoever is in the cohort is not compared with themselves
     nearest = np.sort(cosines, axis=1)[:, -NEAREST:]
-    return np.asarray((scores - nearest.mean(axis=1, keepdims=True)) / nearest.std(axis=1, keepdims=True))
+    return nearest.mean(axis=1), nearest.std(axis=1)
+
+
+def _standard(scores: Scores, voices: NDArray[np.float32], cohort: Cohort) -> Scores:
+    """Each row of scores, shape (voices, ...), in deviations from the mean of that voice's with its nearest."""
+    means, deviations = against_cohort(voices, cohort)
+    return np.asarray((scores - means[:, None]) / deviations[:, None])
 
 
 def assign(scores: Scores, threshold: float, margin: float) -> list[int | None]:

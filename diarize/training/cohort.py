@@ -42,12 +42,14 @@ def make_cohort(
     people: Iterable[Sequence[Path]],
     root: Path,
     speech: Path | None = None,
+    base: Cohort | None = None,
 ) -> Cohort:
     """The cohort of these people; what is drawn depends on the names of their recordings only.
 
     people: the recordings of each; the first `UTTERANCES` are used.
     root: the folder they are in, from which on their names count.
     speech: the folder of real speech with its noises and rooms; None: noises and rooms are computed.
+    base: a cohort of the same model that they are added to, everybody in both with the same weight; None: they are all.
     Raises ValueError for too few people and an empty recording, AudioError for what cannot be read.
     """
     voices, scatter = [], np.zeros((encoder.dimensions, encoder.dimensions))
@@ -60,6 +62,9 @@ def make_cohort(
         means = np.array([mean for said in heard.values() for _, mean in said], dtype=np.float64)
         scatter += (means - means.mean(axis=0)).T @ (means - means.mean(axis=0))
     units = np.array(voices) / np.linalg.norm(voices, axis=1, keepdims=True)
+    if base is not None:  # covariances are of any scale
+        scatter = len(units) * scatter / np.trace(scatter) + len(base.voices) * base.within / np.trace(base.within)
+        units = np.concatenate((base.voices, units))
     return Cohort(units.astype(np.float32), scatter.astype(np.float32), encoder.fingerprint)
 
 

@@ -1,0 +1,56 @@
+"""What a teacher hears in every utterance of a corpus: asked once, kept beside it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from diarize.models.encoder import SpeakerEncoder
+from diarize.training.corpus import Corpus
+from diarize.types import SAMPLE_RATE
+
+_log = logging.getLogger(__name__)
+
+PIECE = 8 * SAMPLE_RATE // 5
+"""Samples the teacher hears at a time: 1.6 s, as Resemblyzer does."""
+
+BATCH = 256
+
+
+def teach(corpus: Corpus, teacher: str, device: torch.device) -> NDArray[np.float32]:
+    """The teacher's embedding of each clean utterance, shape (utterances, its dimensions), rows of unit norm.
+
+    An utterance counts as the mean of the pieces of 1.6 s it is cut into, the last one overlapping; a shorter one is
+    repeated.  The answers are kept in the corpus' folder, one file a teacher, and read from there the next time.
+    Raises ValueError for a teacher that is not known, OSError where the answers cannot be kept.
+    """
+    encoder = SpeakerEncoder.from_pretrained(teacher, compute=device.type)
+    file = corpus.folder / f"taught-{encoder.fingerprint.rpartition(':')[2][:16]}.npy"
+    if file.is_file():
+        return np.asarray(np.load(file), dtype=np.float32)
+    _log.info("asking %s about %d utterances, once", teacher, len(corpus.lengths))
+    starts = [(n, start) for n, length in enumerate(corpus.lengths) for start in _starts(int(length))]
+    taught = np.zeros((len(corpus.lengths), encoder.dimensions), np.float32)
+    for first in range(0, len(starts), BATCH):
+        part = starts[first : first + BATCH]
+        pieces = np.stack([corpus.crop(n, 0, start, PIECE) for n, start in part]).astype(np.float32)
+        np.add.at(taught, [n for n, _ in part], encoder.embed_batch(pieces / np.float32(32768)))
+    taught /= np.linalg.norm(taught, axis=1, keepdims=True).clip(1e-9)
+    _keep(file, taught)
+    return taught
+
+
+def _starts(length: int) -> list[int]:
+    last = max(0, length - PIECE)
+    return sorted({*range(0, last, PIECE), last})
+
+
+def _keep(file: Path, taught: NDArray[np.float32]) -> None:
+    part = file.with_suffix(".part")
+    with part.open("wb") as out:
+        np.save(out, taught)
+    part.replace(file)
