@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from diarize.types import Interval
 
@@ -45,3 +48,21 @@ def without(stretches: Sequence[Interval], others: Sequence[Interval]) -> list[I
 def common(stretches: Sequence[Interval], others: Sequence[Interval]) -> list[Interval]:
     """The moments in both; both by time and apart."""
     return without(stretches, without(stretches, others))
+
+
+def shared(some: Collection[Sequence[Interval]], others: Collection[Sequence[Interval]]) -> NDArray[np.int64]:
+    """How long each of some sets of moments has in common with each of others, shape (some, others), in samples.
+
+    All by time and apart.  Made for many against a few, as windows against speakers.
+    """
+    bounds = np.array([stretch for one in some for stretch in one], np.float64).reshape(-1, 2)
+    owner = np.repeat(np.arange(len(some)), [len(one) for one in some])
+    lengths = np.zeros((len(some), len(others)), np.int64)
+    for column, other in enumerate(others):
+        if other:
+            # the time passed inside up to a moment is linear between the edges, and a stretch's a difference of two
+            edges = np.array(other, np.float64)
+            passed = np.cumsum(np.diff(edges, axis=1, prepend=edges[:, :1]))
+            inside = np.diff(np.interp(bounds, edges.ravel(), passed), axis=1)[:, 0]
+            lengths[:, column] = np.bincount(owner, inside, len(some))
+    return lengths

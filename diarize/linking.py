@@ -1,26 +1,22 @@
-"""The same person across recordings, found by the voice alone: nobody needs to be enrolled."""
+"""The same person across recordings: found by the voice, so nobody needs to be enrolled; by name where somebody is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from diarize.clustering.agglomerative import Embeddings, Labels, by_first_appearance, unit
 from diarize.embedded import EmbeddedRecording
 from diarize.formats import Diarization
-from diarize.intervals import union
-from diarize.rttm import newest
+from diarize.intervals import shared
+from diarize.rttm import newest, talking, turns_from
 from diarize.turns import is_label
-from diarize.types import EmbeddingWindow, Interval
+from diarize.types import Interval
 
 CERTAIN = -1.0
 """The distance of voices that are one person by name: below every other, so they are put together first."""
-
-Talk = dict[str, list[Interval]]
-"""When each speaker of a recording talks, by label, in order of first appearance."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +42,13 @@ class Voices:
     model: the fingerprint of the network.
     means: the mean voice of each speaker, shape (dimensions,), unit norm, by label in order of first appearance; None
         for one who never talks most in a window.
+    enrolled: the names of those who were recognised as enrolled people, by label.
     """
 
     uri: str
     model: str
     means: Mapping[str, Embeddings | None]
+    enrolled: Mapping[str, str]
 
 
 def voices_of(recording: EmbeddedRecording, answer: Diarization) -> Voices:
@@ -60,17 +58,23 @@ def voices_of(recording: EmbeddedRecording, answer: Diarization) -> Voices:
     """
     if recording.uri != answer.uri:
         raise ValueError(f"the turns are those of {answer.uri}, and the voices those of {recording.uri}")
-    talk = _talk(answer)
+    talk = talking(turns_from(replace(update, identity=None) for update in answer.updates))  # by label
     means = _means(recording, answer, talk)
-    return Voices(recording.uri, recording.model, {name: means.get(name) for name in talk})
+    enrolled = {
+        update.speaker: update.identity.name
+        for update in newest(answer.updates)
+        if update.speaker is not None and update.identity is not None and update.identity.name is not None
+    }
+    return Voices(recording.uri, recording.model, {name: means.get(name) for name in talk}, enrolled)
 
 
 def link(recordings: Sequence[Voices], config: LinkingConfig = LinkingConfig()) -> list[dict[str, str]]:
     """For each recording, from its speakers' labels to labels that hold in all recordings: PERSON_000, PERSON_001...
 
     Persons are numbered by first appearance.  Two speakers of one recording are never one person.  Who was named by
-    hand keeps the name, for all of the person: one name is one person, and two names are two.  For everything else the
-    order of the recordings does not matter.
+    hand keeps the name, for all of the person: one name is one person, and two names are two.  So it is with enrolled
+    people, but nobody else is linked to them: who was not recognised is unknown, of which a link is no proof.  For
+    everything else the order of the recordings does not matter.
 
     Raises ValueError for voices of different models.
     """
@@ -80,9 +84,16 @@ def link(recordings: Sequence[Voices], config: LinkingConfig = LinkingConfig()) 
                 f"voices of different models cannot be compared: {recordings[0].uri} was made with "
                 f"{recordings[0].model}, {one.uri} with {one.model}; make both with the same --model"
             )
-    names = [(number, name) for number, one in enumerate(recordings) for name in one.means]
+    enrolled = {name for one in recordings for name in one.enrolled.values()}
+    labels = [
+        {label: name for label in one.means if (name := one.enrolled.get(label, label)) in enrolled}
+        for one in recordings
+    ]
+    names = [
+        (number, name) for number, one in enumerate(recordings) for name in one.means if name not in labels[number]
+    ]
     if not names:
-        return [{} for _ in recordings]
+        return labels
     size = max((len(mean) for one in recordings for mean in one.means.values() if mean is not None), default=1)
     means = [recordings[number].means[name] for number, name in names]
     voices = np.stack([np.zeros(size, np.float32) if mean is None else mean for mean in means])
@@ -94,7 +105,6 @@ def link(recordings: Sequence[Voices], config: LinkingConfig = LinkingConfig()) 
         np.array([by_hand.get(name, -1) for _, name in names]),
     ).tolist()
     called = {person: name for (_, name), person in zip(names, persons, strict=True) if name in by_hand}
-    labels: list[dict[str, str]] = [{} for _ in recordings]
     for (number, name), person in zip(names, persons, strict=True):
         labels[number][name] = called.get(person, f"PERSON_{person:03d}")
     return labels
@@ -148,33 +158,17 @@ def link_voices(voices: Embeddings, recordings: Labels, threshold: float, known:
     return by_first_appearance(found)
 
 
-def _talk(answer: Diarization) -> Talk:
-    turns: Talk = {}
-    for update in newest(answer.updates):
-        turns.setdefault(update.speaker or "", []).append((update.start, update.end))
-    return {name: union(stretches) for name, stretches in turns.items()}
-
-
-def _means(recording: EmbeddedRecording, answer: Diarization, talk: Talk) -> dict[str, Embeddings]:
+def _means(
+    recording: EmbeddedRecording, answer: Diarization, talk: Mapping[str, Sequence[Interval]]
+) -> dict[str, Embeddings]:
     """The mean voice of each speaker: of the windows in which this one talks most.  Without such there is none."""
     means: dict[str, Embeddings] = {}
     for channel, windows in enumerate(recording.channels, start=1):
         here = [name for name in talk if answer.channels.get(name, channel) == channel]
         if here and windows:
-            spoken = np.stack([_spoken(windows, talk[name]) for name in here])
-            most = np.where(spoken.any(axis=0), spoken.argmax(axis=0), -1)
+            spoken = shared([window.speech for window in windows], [talk[name] for name in here])
+            most = np.where(spoken.any(axis=1), spoken.argmax(axis=1), -1)
             embeddings = np.stack([window.embedding for window in windows])
             for number in np.unique(most[most >= 0]).tolist():
                 means[here[number]] = unit(embeddings[most == number].sum(axis=0, keepdims=True))[0]
     return means
-
-
-def _spoken(windows: Sequence[EmbeddingWindow], stretches: Sequence[Interval]) -> NDArray[np.float64]:
-    """How many samples of each window's speech lie in these stretches, which lie apart, by time; shape (windows,)."""
-    edges = np.array(stretches, np.float64)
-    talked = np.cumsum(edges[:, 1] - edges[:, 0])  # until the end of each stretch
-    before = np.stack((talked - (edges[:, 1] - edges[:, 0]), talked), axis=1)
-    speech = np.array([interval for window in windows for interval in window.speech], np.float64).reshape(-1, 2)
-    inside = np.diff(np.interp(speech, edges.ravel(), before.ravel()), axis=1)[:, 0]
-    owner = np.repeat(np.arange(len(windows)), [len(window.speech) for window in windows])
-    return np.asarray(np.bincount(owner, inside, len(windows)), np.float64)

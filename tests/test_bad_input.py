@@ -14,7 +14,7 @@ import safetensors.torch
 import soundfile
 from numpy.typing import NDArray
 
-from diarize.models.encoder import BUNDLED
+from diarize.models.known import BUNDLED
 from diarize.rttm import read_rttm
 from tests.command import Done, conversation, here, write_clip
 

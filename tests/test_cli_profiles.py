@@ -158,3 +158,48 @@ def test_what_cannot_be_done_is_one_line(command: str, code: int, said: str, peo
     (line,) = done.err.splitlines()
     assert re.search(said, line), line
     assert not Path("state").exists()  # what cannot be done leaves nothing behind
+
+
+def test_what_is_no_enrolment_is_one_line_and_the_store_unharmed(people: Path, folder: Path, capfd: Capture) -> None:
+    clips = {
+        "noise": np.random.default_rng(0).normal(0, 0.05, 8 * 16_000),
+        "short": conversation(2)[16_000:24_000],
+        "both": conversation(11),
+    }
+    for name, samples in clips.items():
+        soundfile.write(folder / f"{name}.wav", samples, 16_000)
+    before = people.read_bytes()
+    for args, said in (
+        (["noise.wav"], r"error: noise\.wav: too little speech, 0\.\d s, and 5 s are needed: record more"),
+        (["short.wav"], r"error: short\.wav: too little speech, 0\.[45] s, and 5 s are needed: record more"),
+        (["both.wav"], r"error: both\.wav: more than one voice: its halves are .*--from RTTM --speaker LABEL"),
+        (["clara.wav", "robin.wav"], r"error: robin\.wav: not the voice of clara\.wav: the similarity is .*"),
+    ):
+        done = here(capfd, "enroll", "Zoe", *args)
+        assert (done.code, done.out) == (1, "")
+        assert re.fullmatch(f"{said}\n", done.err), done.err
+        assert not Path("state").exists()  # not even a store is made
+    refused = here(capfd, "enroll", "Ben", "clara.wav", "--profiles", people)  # of a made-up model
+    assert refused.code == 2
+    assert "voices of different models cannot be compared" in refused.err
+    assert people.read_bytes() == before
+
+
+def test_a_corrupt_store_is_one_line_and_left_as_it_is(people: Path, folder: Path, capfd: Capture) -> None:
+    people.write_bytes(people.read_bytes()[:-6000])
+    before = people.read_bytes()
+    for command, code in (
+        ("profiles list", 1),
+        ("profiles show Ben", 1),
+        ("profiles rename Ben Bo", 1),
+        ("profiles delete Ben", 1),
+        ("profiles export people.json", 1),
+        ("profiles re-enroll", 1),
+        ("enroll Clara clara.wav", 2),
+        ("calibrate", 2),
+        ("file clara.wav", 2),
+    ):
+        done = here(capfd, *command.split(), "--profiles", people)
+        assert (done.code, done.out) == (code, ""), command
+        assert re.fullmatch(rf"error: {people}: .*; it was left as it is: move it away, .*\n", done.err), done.err
+        assert people.read_bytes() == before

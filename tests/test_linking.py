@@ -18,7 +18,7 @@ from diarize.linking import LinkingConfig, link, link_voices, voices_of
 from diarize.metrics import pair_speakers
 from diarize.pipeline import PipelineConfig, SpeakerDiarization, recluster
 from diarize.rttm import read_rttm, turns_from
-from diarize.types import EmbeddingWindow, TurnUpdate
+from diarize.types import EmbeddingWindow, Identity, TurnUpdate
 from tests.command import SAMPLE, conversation
 
 STEP = 16_000
@@ -57,6 +57,42 @@ def test_names_given_by_hand_hold_in_all_recordings() -> None:
         {"SPEAKER_00": "PERSON_000", "Ben": "Ben"},
         {"Anna": "Anna", "SPEAKER_01": "PERSON_000", "SPEAKER_02": "Ben"},
         {"Anna": "Anna", "Cleo": "Cleo"},
+    ]
+
+
+def recognised(
+    heard: tuple[EmbeddedRecording, Diarization], **names: str | None
+) -> tuple[EmbeddedRecording, Diarization]:
+    """The same where enrolled people were sought: who is who, by label; None for who stayed unknown."""
+    recording, answer = heard
+    updates = tuple(
+        replace(update, identity=Identity(names[update.speaker], 4.0, None, "")) if update.speaker in names else update
+        for update in answer.updates
+    )
+    return recording, replace(answer, updates=updates)
+
+
+def test_who_is_enrolled_is_one_person_by_name_and_nobody_else_is() -> None:
+    monday = recognised(heard("monday", [("SPEAKER_00", ANNA), ("SPEAKER_01", BEN)]), SPEAKER_00="Anna")
+    tuesday = recognised(
+        heard("tuesday", [("SPEAKER_00", ANNA), ("SPEAKER_01", CLEO)]), SPEAKER_00=None, SPEAKER_01="Anna"
+    )
+    wednesday = recognised(heard("wednesday", [("SPEAKER_00", ANNA), ("SPEAKER_01", BEN)]), SPEAKER_00="Ben")
+    thursday = heard("thursday", [("SPEAKER_00", ANNA), ("Anna", BEN)])  # by hand
+    assert linked(monday, tuesday, wednesday, thursday) == [
+        # whatever their voices
+        {"SPEAKER_00": "Anna", "SPEAKER_01": "PERSON_000"},
+        {"SPEAKER_00": "PERSON_001", "SPEAKER_01": "Anna"},
+        {"SPEAKER_00": "Ben", "SPEAKER_01": "PERSON_000"},
+        {"SPEAKER_00": "PERSON_001", "Anna": "Anna"},
+    ]
+    everybody = recognised(heard("all", [("SPEAKER_00", BEN)]), SPEAKER_00="Ben")
+    assert linked(everybody) == [{"SPEAKER_00": "Ben"}]
+    # nobody was asked, or nobody was recognised: as ever
+    asked = recognised(heard("asked", [("SPEAKER_00", ANNA)]), SPEAKER_00=None)
+    assert linked(asked, heard("not", [("SPEAKER_03", ANNA)])) == [
+        {"SPEAKER_00": "PERSON_000"},
+        {"SPEAKER_03": "PERSON_000"},
     ]
 
 

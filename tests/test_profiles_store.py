@@ -297,6 +297,23 @@ def test_what_is_erased_is_nowhere(path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["people.db"]
 
 
+def test_what_is_erased_is_in_no_log_either(path: Path) -> None:
+    """Where another program has switched the file to a write-ahead log, and was killed with the voices in it."""
+    fill(path, 3)
+    program = (
+        "import os, signal, sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('PRAGMA journal_mode = WAL');"
+        "db.execute('UPDATE reference SET cohesion = 0.5'); db.commit(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+    gone = secrets("Person 1", references(1))
+    assert f"{path}-wal" in traces(path.parent, gone)
+    with ProfileStore(path) as store:
+        store.delete("Person 1")
+        assert traces(path.parent, gone) == []
+    assert [file.name for file in path.parent.iterdir()] == ["people.db"]
+    assert names(path) == ["Person 0", "Person 2"]
+
+
 def test_of_the_last_one_nothing_is_left(path: Path) -> None:
     fill(path, 4)
     with ProfileStore(path) as store:

@@ -16,6 +16,9 @@ def cohort(
         Path, typer.Argument(metavar="DIR", help="A folder for each person, with recordings of nobody else.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where the cohort goes.")],
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Add them to the cohort that is used now, by default the shipped one.")
+    ] = False,
     pipeline: Recipe = None,
     set_: Changes = None,
     model: Model = None,
@@ -23,7 +26,7 @@ def cohort(
 ) -> None:
     """Make a cohort: voices of strangers, by which the scores of enrolled people are normalised.
 
-    The bundled model has one. Another model needs one of its own; so may voices or lines of another kind. Take clean
+    The bundled model has one. Another model needs one of its own; voices of another kind can be added. Take clean
     recordings of many people, none of them enrolled: telephone lines, noises and rooms are added by computation.
     """
     from rich.progress import track
@@ -31,7 +34,7 @@ def cohort(
     from diarize.inputs import find_recordings
     from diarize.models.encoder import SpeakerEncoder
     from diarize.orders import check_writable
-    from diarize.profiles.cohort import FEWEST, write_cohort
+    from diarize.profiles.cohort import FEWEST, cohort_for, write_cohort
     from diarize.terminal import stderr
     from diarize.training.cohort import make_cohort
 
@@ -42,14 +45,15 @@ def cohort(
         check_writable(output)
         persons = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         people = [[Path(one.path) for one in find_recordings([str(path)])] for path in persons]
-        if len(people) < FEWEST:
-            raise ValueError(
-                f"{folder}: a cohort needs at least {FEWEST} people, and here are folders of {len(people)}"
-            )
+        least = 1 if extend else FEWEST
+        if len(people) < least:
+            needed = "somebody" if extend else f"at least {least} people"
+            raise ValueError(f"{folder}: a cohort needs {needed}, and here are folders of {len(people)}")
         embedding = config.embedding
         encoder = SpeakerEncoder.from_pretrained(embedding.model, compute=embedding.compute, trust=embedding.trust)
+        base = cohort_for(encoder.fingerprint, config.identification.cohort) if extend else None
     with exit_code(1):
         shown = track(people, "listening", console=stderr, disable=not stderr.is_terminal, transient=True)
-        made = make_cohort(encoder, shown, folder)
+        made = make_cohort(encoder, shown, folder, base=base)
         write_cohort(output, made)
         say(f"{output}: {len(made.voices)} voices; use it with --set identification.cohort={output}")

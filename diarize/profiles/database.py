@@ -115,12 +115,17 @@ def is_empty(db: sqlite3.Connection) -> bool:
     return bool(db.execute("SELECT count(*) = 0 FROM sqlite_master").fetchone()[0])
 
 
-def check_whole(db: sqlite3.Connection, path: Path) -> None:
-    """Raise ProfilesError where the file is damaged: what writes to it would make it worse."""
+def check_writable(db: sqlite3.Connection, path: Path) -> None:
+    """Raise ProfilesError where the file is damaged: what writes to it would make it worse.
+
+    A file that has got a write-ahead log from another program is brought back to the journal, its log written and gone.
+    """
     with explained(path):
         (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise ProfilesError(f"{path}: damaged ({' '.join(found.split())}); {DAMAGED}")
+    with explained(path):
+        db.execute("PRAGMA journal_mode = DELETE")  # or what is erased stays in the log
 
 
 def _recognise(db: sqlite3.Connection, path: Path) -> None:

@@ -232,7 +232,7 @@ class ProfileStore:
         if self._db is None:
             self._db = database.create(self.path)
         if not self._whole:
-            database.check_whole(self._db, self.path)
+            database.check_writable(self._db, self.path)
             self._whole = True
         with database.transaction(self._db, self.path):
             yield self._db
