@@ -14,9 +14,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from diarize.intervals import union, without
+from diarize.intervals import length, shared, union, without
 from diarize.metrics import pair_speakers
-from diarize.rttm import Turn, turns_from
+from diarize.rttm import Turn, talking, turns_from
 from diarize.turns import label
 from diarize.types import EmbeddingWindow, Interval, TurnUpdate, position
 
@@ -39,10 +39,11 @@ def told(channels: Channels, corrections: Sequence[Turn]) -> Channels:
     A person talks in a window when a correction says so of more than half of the speech in it, and of nobody else.
     Each talks on one channel, that on which corrections name them most.
     """
-    names = list(dict.fromkeys(turn.speaker for turn in corrections))
-    if not names:
+    talk = talking(corrections)
+    if not talk:
         return channels
-    shares = [_shares(windows, corrections, names) for windows in channels]
+    names = list(talk)
+    shares = [_shares(windows, talk) for windows in channels]
     homes = np.argmax([share.sum(axis=0) for share in shares], axis=0)
     marked = []
     for channel, (windows, share) in enumerate(zip(channels, shares, strict=True)):
@@ -142,17 +143,9 @@ def spans(turns: Iterable[Turn]) -> list[Interval]:
     return union((turn.start, turn.end) for turn in turns)
 
 
-def _shares(
-    windows: Sequence[EmbeddingWindow], corrections: Sequence[Turn], names: Sequence[str]
-) -> NDArray[np.float64]:
-    """The share of each window's speech in which corrections say that each person talks, shape (windows, names)."""
-    owner = np.repeat(np.arange(len(windows)), [len(window.speech) for window in windows])
-    speech = np.array([stretch for window in windows for stretch in window.speech], np.int64).reshape(-1, 2)
-    starts, ends = speech[:, 0], speech[:, 1]
-    shares = np.zeros((len(windows), len(names)))
-    for turn in corrections:
-        inside = np.clip(np.minimum(ends, turn.end) - np.maximum(starts, turn.start), 0, None)
-        shares[:, names.index(turn.speaker)] += np.bincount(owner, inside, len(windows))
-    length = np.bincount(owner, ends - starts, len(windows))
-    share: NDArray[np.float64] = shares / np.maximum(length, 1)[:, None]
-    return share
+def _shares(windows: Sequence[EmbeddingWindow], talk: Mapping[str, Sequence[Interval]]) -> NDArray[np.float64]:
+    """The share of each window's speech in which each person talks, shape (windows, persons)."""
+    speech = [window.speech for window in windows]
+    lengths = np.array([length(one) for one in speech])
+    shares: NDArray[np.float64] = shared(speech, talk.values()) / np.maximum(lengths, 1)[:, None]
+    return shares

@@ -16,7 +16,7 @@ from rich.text import Text
 from diarize.corrections import relabelled
 from diarize.embedded import read_embedded, write_embedded
 from diarize.engines.local import Engine, side_by_side
-from diarize.formats import FORMATS, Diarization, write_atomically
+from diarize.formats import Diarization
 from diarize.linking import LinkingConfig, link, voices_of
 from diarize.orders import Order, Outcome, check_writable, explain
 from diarize.pipeline import Progress as Told
@@ -69,13 +69,7 @@ def _written(outcome: Outcome) -> Outcome:
             write_embedded(order.embeddings, outcome.recording)
         if order.plot is not None:
             plot_timeline(turns_from(result.updates), duration=result.duration, title=result.uri, path=order.plot)
-        text = ""
-        for form, path in order.outputs.items():
-            if path is None:
-                text = FORMATS[form].write(result)
-            else:
-                write_atomically(path, FORMATS[form].write(result))
-        return replace(outcome, recording=None, text=text)  # embeddings are large
+        return replace(outcome, recording=None, text=order.write(result))  # embeddings are large
 
     return _failing_alone(order, write)
 
@@ -88,7 +82,7 @@ def diarize(diarization: SpeakerDiarization, order: Order, told: Told | None = N
         recording = diarization.embedded(order.open(), told, per_channel=order.per_channel)
         result = recluster(recording, diarization.config, diarization.people)
         kept = None if order.embeddings is None else recording
-        voices = voices_of(recording, result)
+        voices = voices_of(recording, result) if order.linked else None
         return Outcome(order, result=result, recording=kept, voices=voices, took=time.perf_counter() - began)
 
     return _failing_alone(order, work)
@@ -99,8 +93,8 @@ def linking(
 ) -> Iterator[Outcome]:
     """The outcomes as they come; then, once more, with one label for a person in all recordings, and written again.
 
-    orders: all, in the order in which persons are numbered; those without an outcome are done already, and their
-        answers are had from their embeddings, corrections by hand included.
+    orders: all, each `linked`, in the order in which persons are numbered; those without an outcome are done already,
+        and their answers are had from their embeddings, corrections by hand included.
     people: who is enrolled.
     Raises ValueError for voices of different models; what is written keeps the labels of one recording then.
     """

@@ -14,7 +14,7 @@ from pathlib import Path
 from diarize.audio import check_layout, frame_bytes
 from diarize.embedded import SUFFIX as VOICES
 from diarize.embedded import EmbeddedRecording
-from diarize.formats import FORMATS, Diarization
+from diarize.formats import FORMATS, Diarization, write_atomically
 from diarize.inputs import STDIN, Recording, find_recordings, is_search
 from diarize.linking import Voices
 from diarize.plot import SUFFIXES as PICTURES
@@ -69,6 +69,7 @@ class Order:
     plot: the picture to draw, or None.
     embeddings: where to keep its embeddings, or None.
     per_channel: whether the speakers of each channel are told apart from those of the others.
+    linked: whether its speakers will be looked for in other recordings, by their voices.
     """
 
     input: str
@@ -77,6 +78,7 @@ class Order:
     embeddings: Path | None = None
     raw: RawAudio = field(default_factory=RawAudio)
     per_channel: bool = False
+    linked: bool = False
 
     @property
     def writes(self) -> list[Path]:
@@ -88,6 +90,16 @@ class Order:
         if self.input == STDIN:
             return raw_source(sys.stdin.buffer, self.raw.rate, self.raw.channels, self.raw.encoding, uri="stdin")
         return open_source(self.input)
+
+    def write(self, result: Diarization) -> str:
+        """Write the turns into their files; what goes to standard output comes back.  Raises OSError."""
+        text = ""
+        for form, path in self.outputs.items():
+            if path is None:
+                text = FORMATS[form].write(result)
+            else:
+                write_atomically(path, FORMATS[form].write(result))
+        return text
 
     def is_done(self) -> bool:
         """Whether all the files it makes are there and none is older than the recording: none is ever half written."""
@@ -107,7 +119,7 @@ class Outcome:
     error: what went wrong, in one sentence, or None.
     result: None when it failed.
     recording: the embeddings, where the order keeps them.
-    voices: of the speakers; None when it failed.
+    voices: of the speakers, where the order is to be linked.
     took: seconds.
     text: what goes to standard output.
     """
@@ -151,6 +163,7 @@ def plan(
     *,
     embeddings: str | None = None,
     per_channel: bool = False,
+    linked: bool = False,
     summary: Path | None = None,
 ) -> list[Order]:
     """Decide what is written where.
@@ -159,6 +172,7 @@ def plan(
     output: a file, or a folder, in which the outputs lie as the recordings do in theirs; None: standard output.
     formats: of `FORMATS`; none: what the ending of `output` says, otherwise RTTM.
     embeddings: a file, or a folder as `output`, for the embeddings.
+    per_channel, linked: see `Order`.
     summary: a file that is written besides, on which nothing may fall.
 
     Raises ValueError for nothing to do, an unknown format, several inputs without a folder or beside standard input, a
@@ -183,6 +197,7 @@ def plan(
             None if embeddings is None else _path(embeddings, recording, VOICES, several),
             raw or RawAudio(),
             per_channel,
+            linked,
         )
         for recording in recordings
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,17 @@ def process(*args: str | Path, stdin: bytes = b"", program: list[str] = DIARIZE)
     """Run a command in a process of its own."""
     done = subprocess.run([*program, *args], input=stdin, capture_output=True, check=False)
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def quickly(*args: str | Path) -> Done:
+    """Run a command in a process of its own, in which it must not load what is slow to load."""
+    program = (
+        "import sys\nfrom diarize import cli\ntry:\n    cli.main()\nfinally:\n"
+        "    print(sorted({'torch', 'pyannote', 'matplotlib', 'ray'} & sys.modules.keys()), file=sys.stderr)"
+    )
+    done = process(*args, program=[sys.executable, "-c", program])
+    assert done.err.endswith("[]\n"), done.err
+    return replace(done, err=done.err.removesuffix("[]\n"))
 
 
 def conversation(seconds: float) -> NDArray[np.float32]:

@@ -59,13 +59,6 @@ def gaps(n: int) -> NDArray[np.float64]:
     return np.zeros(n - 1)
 
 
-@given(st.lists(st.integers(10, 30), min_size=1, max_size=6), st.integers(0, 1000))
-@settings(deadline=None, max_examples=30)
-def test_clear_voices_are_found_with_their_number(sizes: list[int], seed: int) -> None:
-    embeddings, truth = voices(sizes, 0.5, seed)
-    assert same_partition(clustered(embeddings, smallest=3), truth)
-
-
 @given(st.integers(2, 60), st.integers(0, 1000), st.floats(0.05, 1.2))
 @settings(deadline=None, max_examples=50)
 def test_fragments_that_are_not_merged_are_scipys_cut(n: int, seed: int, fragment: float) -> None:
@@ -81,13 +74,6 @@ def random_embeddings(n: int, seed: int) -> NDArray[np.float32]:
     return unit
 
 
-@given(st.integers(2, 40), st.integers(0, 1000), st.integers(1, 12), st.integers(1, 8))
-@settings(deadline=None, max_examples=100)
-def test_a_wanted_number_is_kept_whenever_there_are_so_many_windows(n: int, seed: int, k: int, smallest: int) -> None:
-    labels = clustered(random_embeddings(n, seed), smallest=smallest, minimum=k, maximum=k)
-    assert len(np.unique(labels)) == min(k, n)
-
-
 @given(st.integers(2, 40), st.integers(0, 1000), st.floats(0.1, 1.5))
 @settings(deadline=None, max_examples=50)
 def test_what_is_left_after_merging_is_further_apart_than_the_threshold(n: int, seed: int, threshold: float) -> None:
@@ -96,14 +82,6 @@ def test_what_is_left_after_merging_is_further_apart_than_the_threshold(n: int, 
     middles = centroids(embeddings, labels)
     apart = 1 - middles @ middles.T
     assert (apart[~np.eye(len(middles), dtype=bool)] > threshold - 1e-5).all()
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "found"), [(1, None, 4), (2, 3, 3), (6, None, 6), (1, 1, 1), (3, 8, 4), (5, 5, 5)]
-)
-def test_bounds_change_the_number_only_as_far_as_they_must(low: int, high: int | None, found: int) -> None:
-    embeddings, _ = voices([20, 20, 20, 20], 0.5)
-    assert len(np.unique(clustered(embeddings, minimum=low, maximum=high))) == found
 
 
 @pytest.mark.parametrize(("minimum", "maximum"), [(1, None), (2, 2)])

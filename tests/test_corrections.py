@@ -16,7 +16,7 @@ from diarize.clustering.offline import ClusteringConfig
 from diarize.corrections import MARGIN, lay_over, override, told
 from diarize.edits import ANCHOR, RESOLUTION, check_inside, edit, parse_turn, set_turns
 from diarize.embedded import EmbeddedRecording
-from diarize.intervals import common, length, union, without
+from diarize.intervals import common, length, shared, union, without
 from diarize.metrics import pair_speakers
 from diarize.pipeline import PipelineConfig, recluster
 from diarize.rttm import Turn, talking, turns_from
@@ -37,7 +37,9 @@ def said(turns: Sequence[Turn]) -> list[tuple[float, float, str]]:
 # -- sets of moments
 
 
-stretches = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda pair: (min(pair), max(pair))))
+stretches = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda pair: (min(pair), max(pair))), max_size=8
+)
 
 
 def moments(intervals: Sequence[Interval]) -> set[int]:
@@ -53,6 +55,14 @@ def test_sets_of_moments(one: list[Interval], other: list[Interval]) -> None:
     assert moments(without(a, b)) == moments(one) - moments(other)
     assert moments(common(a, b)) == moments(one) & moments(other)
     assert length(a) == len(moments(one))
+
+
+@given(st.lists(stretches, max_size=3), st.lists(stretches, max_size=3))
+@settings(deadline=None, max_examples=50)
+def test_what_sets_of_moments_share(some: list[list[Interval]], others: list[list[Interval]]) -> None:
+    found = shared([union(one) for one in some], [union(other) for other in others])
+    assert found.shape == (len(some), len(others))
+    assert found.tolist() == [[len(moments(one) & moments(other)) for other in others] for one in some]
 
 
 # -- how a turn is typed
@@ -248,6 +258,11 @@ def test_where_two_talk_nobody_is_known_and_without_corrections_nothing_changes(
     channels = (windows([0] * 4),)
     assert told(channels, ()) is channels
     (marked,) = told(channels, [turn(0, 4, "Ana"), turn(0, 4, "Bo")])
+    assert [window.person for window in marked] == [None] * 4
+
+
+def test_what_is_said_twice_counts_once() -> None:
+    (marked,) = told((windows([0] * 4),), [turn(1, 1.8, "Ana"), turn(1, 1.8, "Ana")])
     assert [window.person for window in marked] == [None] * 4
 
 

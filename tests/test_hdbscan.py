@@ -1,4 +1,4 @@
-"""Clustering by density, held to the same laws as agglomerative clustering and to its answers on clear voices."""
+"""Clustering by density: what it alone promises, beside the laws in test_clusterings."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.metrics import adjusted_rand_score
 
-from diarize.clustering.agglomerative import agglomerative, average_linkage, by_first_appearance
+from diarize.clustering.agglomerative import agglomerative, average_linkage
 from diarize.clustering.hdbscan import hdbscan_clusters
 from diarize.clustering.offline import ClusteringConfig, cluster, speakers
 from diarize.metrics import score
 from diarize.rttm import read_rttm
 from tests.command import SAMPLE, here
-from tests.test_clustering import gaps, random_embeddings, same_partition, voices
+from tests.test_clustering import gaps, same_partition, voices
 
 Embeddings = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -40,46 +37,6 @@ def offline(embeddings: Embeddings, name: str = "hdbscan", **known: int) -> Labe
     """What a recording of these windows is said to be, without smoothing."""
     config = ClusteringConfig(name, threshold=0.4, fragment=0.6, smallest=5, switch_penalty=0, **known)
     return cluster(embeddings, gaps(len(embeddings)), config)[0]
-
-
-@pytest.mark.parametrize("sizes", [[60, 60], [100, 40, 30], [40, 40, 40, 40], [60, 50, 40, 30, 25, 25]])
-@pytest.mark.parametrize("noise", [0.4, 0.8])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_clear_voices_are_found_by_density_as_agglomerative_finds_them(
-    sizes: list[int], noise: float, seed: int, caplog: Logs
-) -> None:
-    embeddings, truth = voices(sizes, noise, seed)
-    found = clustered(embeddings)
-    assert not caplog.records, "this was agglomerative clustering"
-    other = agglomerative(embeddings, average_linkage(embeddings), 0.4, fragment=0.6, smallest=5)
-    assert adjusted_rand_score(truth, found) == 1
-    assert adjusted_rand_score(other, found) == 1
-
-
-@given(st.integers(2, 60), st.integers(0, 1000), st.integers(1, 12), st.integers(1, 8), st.booleans())
-@settings(deadline=None, max_examples=60)
-def test_every_window_has_a_label_and_a_wanted_number_is_kept(
-    n: int, seed: int, k: int, smallest: int, lumpy: bool
-) -> None:
-    embeddings = voices([n // 2 + 1, n // 2 + 1], 0.8, seed)[0][:n] if lumpy else random_embeddings(n, seed)
-    labels = clustered(embeddings, smallest=smallest, minimum=k, maximum=k)
-    assert labels.shape == (n,)
-    assert len(np.unique(labels)) == min(k, n)
-    assert np.array_equal(labels, by_first_appearance(labels))
-
-
-@pytest.mark.parametrize(("low", "high", "found"), [(1, None, 4), (2, 3, 3), (1, 2, 2), (3, 8, 4), (5, None, 5)])
-def test_bounds_change_the_number_only_as_far_as_they_must(low: int, high: int | None, found: int) -> None:
-    embeddings, _ = voices([50, 50, 50, 50], 0.8)
-    assert len(np.unique(clustered(embeddings, minimum=low, maximum=high))) == found
-
-
-def test_too_many_are_reduced_by_merging_the_nearest() -> None:
-    embeddings, truth = voices([60, 60, 60], 0.4)
-    embeddings[truth == 2] += 0.4 * embeddings[truth == 1]  # so these two are the more alike
-    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    assert same_partition(clustered(embeddings, threshold=0.1), truth)
-    assert same_partition(clustered(embeddings, threshold=0.1, maximum=2), np.minimum(truth, 1))
 
 
 def test_fragments_of_one_voice_are_merged_up_to_the_threshold(caplog: Logs) -> None:
@@ -109,44 +66,6 @@ def test_windows_far_from_all_go_to_the_nearest_voice(caplog: Logs) -> None:
     assert set(nearest) == {0, 1}
     assert same_partition(labels, np.concatenate([truth, nearest]))
     assert not caplog.records
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.3, 0.8])
-def test_a_single_voice_stays_one(noise: float, caplog: Logs) -> None:
-    embeddings, _ = voices([80], noise)
-    assert set(offline(embeddings)) == {0}
-    assert not caplog.records, "that it is one is known before HDBSCAN is asked"
-
-
-@given(st.lists(st.integers(20, 40), min_size=2, max_size=4), st.integers(0, 1000))
-@settings(deadline=None, max_examples=15)
-def test_the_answer_is_the_same_at_every_run_and_in_every_order(sizes: list[int], seed: int) -> None:
-    embeddings, _ = voices(sizes, 0.5, seed)
-    labels = clustered(embeddings)
-    assert np.array_equal(clustered(embeddings.copy()), labels)
-    order = np.random.default_rng(seed).permutation(len(embeddings))
-    assert same_partition(clustered(embeddings[order]), labels[order])
-
-
-def test_noisy_windows_too_are_labelled_the_same_at_every_run(caplog: Logs) -> None:
-    embeddings, _ = voices([300, 200, 100], 3.0)
-    assert np.array_equal(clustered(embeddings), clustered(embeddings.copy()))
-    assert not caplog.records
-
-
-@pytest.mark.parametrize("n", [1, 2, 3])
-@pytest.mark.parametrize("k", [1, 2, 3, 5])
-def test_a_few_windows_are_enough(n: int, k: int) -> None:
-    assert len(np.unique(offline(random_embeddings(n, 0), num_speakers=k))) == min(n, k)
-    assert len(offline(random_embeddings(n, 0))) == n
-
-
-@pytest.mark.parametrize("n", [2, 3, 12, 40])
-def test_equal_embeddings_are_one_voice_unless_more_are_wanted(n: int) -> None:
-    embeddings = np.full((n, 64), 1 / 8, dtype=np.float32)
-    assert set(offline(embeddings)) == {0}
-    assert set(clustered(embeddings)) == {0}
-    assert len(np.unique(offline(embeddings, num_speakers=2))) == 2
 
 
 @pytest.mark.parametrize(("sizes", "minimum"), [([40], 2), ([30, 30], 4)])

@@ -11,12 +11,13 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
 from diarize.embedded import read_embedded
 from diarize.rttm import read_rttm, talk_time
-from tests.command import DIARIZE, Done, conversation, here, write_clip
+from tests.command import DIARIZE, SAMPLE, Done, conversation, here, quickly, write_clip
 
 Capture = pytest.CaptureFixture[str]
 
@@ -87,7 +88,7 @@ def test_what_is_done_is_skipped(talks: Path, tmp_path: Path, capfd: Capture) ->
         ("talks/more/a.wav", "skipped", "7.0"),
     ]
     os.utime(talks / "a.wav", (1e9, 1e9))
-    assert here(capfd, *again) == Done(0, "", "3 recordings: 3 skipped\n")
+    assert quickly(*again) == Done(0, "", "3 recordings: 3 skipped\n")
 
 
 def test_a_killed_run_is_taken_up_again(tmp_path: Path, capfd: Capture) -> None:
@@ -164,6 +165,27 @@ def test_a_person_has_one_label_in_all_recordings(
     done = here(capfd, "file", "*.wav", "-o", "out", "--link", "--resume")
     assert done.code == 2
     assert done.err.startswith("error: --link needs the voices of what --resume skips: add --save-embeddings, or ")
+
+
+def test_who_is_enrolled_has_one_name_in_all_recordings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    voices, store = conversation(60), tmp_path / "people.db"
+    clara = [turn for turn in read_rttm(SAMPLE.with_suffix(".rttm"))["conversation"] if turn.speaker == "Clara"]
+    soundfile.write("clara.wav", np.concatenate([voices[turn.start : turn.end] for turn in clara[3:]]), 16_000)
+    assert here(capfd, "enroll", "Clara", "clara.wav", "--profiles", store).code == 0
+    (tmp_path / "in").mkdir()
+    for name, (start, end) in {"1 clara, robin": (0, 11.3), "2 robin, clara": (16.8, 29)}.items():
+        soundfile.write(f"in/{name}.wav", voices[round(16_000 * start) : round(16_000 * end)], 16_000)
+    command = ["file", "in", "-o", "out", "--link", "--format", "json", "--profiles", str(store)]
+    # plain cosines, which need no cohort: what is tested is the label
+    command += ["--set", "identification.normalise=false", "--set", "identification.threshold=0.5"]
+    assert here(capfd, *command).code == 0
+    said = [json.loads(path.read_text())["speakers"] for path in sorted(Path("out").glob("*.json"))]
+    assert [{one["speaker"] for one in speakers if one["identity"] == "Clara"} for speakers in said] == [{"Clara"}] * 2
+    strangers = {one["speaker"] for speakers in said for one in speakers if one["identity"] is None}
+    assert {"PERSON_000", "PERSON_001"} <= strangers <= {f"PERSON_00{number}" for number in range(4)}
 
 
 def test_a_terminal_gets_a_table(talks: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from diarize.plot import plot_map, plot_similarity
 from diarize.plot.embedding_map import places
 from diarize.plot.similarity import similarity
-from diarize.plot.voices import NOBODY, thinned, turns_by_speaker, window_speakers
+from diarize.plot.voices import NOBODY, thinned, window_speakers
 from diarize.rttm import Turn, talk_time
 from diarize.types import EmbeddingWindow
 
@@ -88,11 +88,6 @@ def test_only_the_speech_of_a_window_counts() -> None:
     turns = [Turn(0, 9, "A"), Turn(10, 90, "B"), Turn(92, 100, "C"), Turn(0, 3, "C")]
     assert list(talk_time(turns)) == ["C", "A", "B"]
     assert window_speakers([both], turns).tolist() == [0]
-
-
-def test_turns_of_one_speaker_are_joined_where_they_overlap() -> None:
-    turns = [Turn(0, 5, "A"), Turn(3, 9, "A"), Turn(4, 6, "A"), Turn(9, 12, "A"), Turn(1, 2, "B")]
-    assert turns_by_speaker(turns) == {"A": [(0, 9), (9, 12)], "B": [(1, 2)]}
 
 
 @pytest.mark.parametrize("count", [0, 1, 10, 11, 1000])

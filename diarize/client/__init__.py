@@ -168,8 +168,8 @@ class Client:
         self._ending = True
         self._link.commands.add({"type": "end", "erase": erase}, self._link.audio.end)
         self._link.tell()
-        await self._link.until(lambda: self._result is not None)
-        assert self._result is not None  # noqa: S101 - it has just been waited for
+        while self._result is None:
+            await self._link.until(lambda: self._result is not None)
         return self._result
 
     async def __aiter__(self) -> AsyncIterator[Message]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -64,33 +65,36 @@ def agglomerative(
 def merge_nearest(
     embeddings: Embeddings,
     labels: Labels,
-    threshold: float,
+    threshold: float | Callable[[Labels], NDArray[np.float64]],
     minimum: int = 1,
     maximum: int | None = None,
     different: NDArray[np.bool_] | None = None,
 ) -> Labels:
     """Merge the two clusters with the nearest means while they are at most `threshold` apart, or too many.
 
+    threshold: cosine distance; or what gives it for two clusters by the windows in the lesser, and then the nearest
+        are those that most undercut it.
     different: the clusters, shape (labels.max() + 1,), no two of which may be merged with each other; fewer than
         `minimum`, or at most `maximum`.
     Never below `minimum` clusters; returns labels numbered by first appearance.
     """
     labels = labels.copy()
-    sums = totals(embeddings, labels)
+    sums, sizes = totals(embeddings, labels), np.bincount(labels)
     left = len(sums)
     alive = np.ones(left, dtype=bool)
     held = np.zeros(left, dtype=bool) if different is None else different.copy()
     while left > minimum:
         means = unit(sums)
-        distance = 1 - means @ means.T
-        distance[~alive] = distance[:, ~alive] = np.inf
-        distance[np.outer(held, held)] = np.inf
-        np.fill_diagonal(distance, np.inf)
-        a, b = np.unravel_index(np.argmin(distance), distance.shape)
-        if distance[a, b] > threshold and (maximum is None or left <= maximum):
+        excess = 1 - means @ means.T - (threshold(np.minimum.outer(sizes, sizes)) if callable(threshold) else threshold)
+        excess[~alive] = excess[:, ~alive] = np.inf
+        excess[np.outer(held, held)] = np.inf
+        np.fill_diagonal(excess, np.inf)
+        a, b = np.unravel_index(np.argmin(excess), excess.shape)
+        if excess[a, b] > 0 and (maximum is None or left <= maximum):
             break
         labels[labels == b] = a
         sums[a] += sums[b]
+        sizes[a] += sizes[b]
         held[a] |= held[b]
         alive[b] = held[b] = False
         left -= 1

@@ -9,12 +9,12 @@ from scipy.special import softmax
 from diarize.clustering.agglomerative import (
     Embeddings,
     Labels,
+    Tree,
     absorb,
-    average_linkage,
     by_first_appearance,
     labels_after,
+    merge_nearest,
     totals,
-    unit,
 )
 
 START = 0.5
@@ -46,6 +46,7 @@ _ROUNDS = 40
 
 def bayesian_clusters(
     embeddings: Embeddings,
+    tree: Tree,
     threshold: float,
     *,
     smallest: int = 1,
@@ -61,14 +62,14 @@ def bayesian_clusters(
     means of so many windows, are merged, again and again: a single threshold would either split who talks much, whose
     voice drifts, or lose who talks little.
 
-    embeddings: shape (n, dimensions), unit norm, n at least 2; time and memory grow with the square of n.
+    embeddings: shape (n, dimensions), unit norm, n at least 2.
+    tree: their `average_linkage`.
     threshold: cosine distance in 0..2 between the means of two speakers, the lesser with `USUAL` windows.
     smallest: windows in a fragment of which the scatter is measured; a tenth of all windows will do.
     minimum, maximum: allowed numbers of speakers.
     Returns labels, shape (n,), 0..k-1 in order of first appearance; None where there are fewer than `minimum`.
     """
     n = len(embeddings)
-    tree = average_linkage(embeddings)
 
     def fragments(distance: float, least: int) -> Labels:
         merges = int(np.searchsorted(tree[:, 2], distance, side="right"))
@@ -78,7 +79,12 @@ def bayesian_clusters(
     voices = _mixture(embeddings, fragments(START, FEWEST), scatter)
     if voices.max() + 1 < minimum:
         return None
-    return _merge_alike(embeddings, voices, threshold, minimum, maximum)
+
+    def limit(lesser: Labels) -> NDArray[np.float64]:
+        limits: NDArray[np.float64] = np.maximum(SUREST, threshold - SLOPE * np.log(lesser / USUAL))
+        return limits
+
+    return merge_nearest(embeddings, voices, limit, minimum, maximum)
 
 
 def _scatter(embeddings: Embeddings, labels: Labels) -> float:
@@ -95,7 +101,7 @@ def _mixture(embeddings: Embeddings, labels: Labels, scatter: float) -> Labels:
     shares: NDArray[np.float64] = np.eye(labels.max() + 1)[labels]
     for _ in range(_ROUNDS):
         windows = shares.sum(axis=0)
-        sure = windows / n > 1e-3 / n
+        sure = windows > 1e-3
         shares, windows = shares[:, sure], windows[sure]
         means = (shares.T @ embeddings) / (windows + drawn)[:, None]
         unsure = SPREAD * scatter * drawn / (windows + drawn)
@@ -106,24 +112,3 @@ def _mixture(embeddings: Embeddings, labels: Labels, scatter: float) -> Labels:
         if settled:
             break
     return by_first_appearance(shares.argmax(axis=1))
-
-
-def _merge_alike(embeddings: Embeddings, labels: Labels, threshold: float, minimum: int, maximum: int | None) -> Labels:
-    """Merge the two clusters that are most alike for their size, while they are alike, or too many."""
-    labels = labels.copy()
-    sums, sizes = totals(embeddings, labels), np.bincount(labels).astype(np.float64)
-    alive = np.ones(len(sums), dtype=bool)
-    while alive.sum() > minimum:
-        means = unit(sums)
-        lesser = np.minimum(sizes[:, None], sizes)
-        excess = 1 - means @ means.T - np.maximum(SUREST, threshold - SLOPE * np.log(lesser / USUAL))
-        excess[~alive] = excess[:, ~alive] = np.inf
-        np.fill_diagonal(excess, np.inf)
-        a, b = np.unravel_index(np.argmin(excess), excess.shape)
-        if excess[a, b] > 0 and (maximum is None or alive.sum() <= maximum):
-            break
-        labels[labels == b] = a
-        sums[a] += sums[b]
-        sizes[a] += sizes[b]
-        alive[b] = False
-    return by_first_appearance(labels)

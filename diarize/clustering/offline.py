@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ from diarize.types import SAMPLE_RATE, EmbeddingWindow, Named, SpeakerWindow
 
 log = logging.getLogger(__name__)
 
-OTHERS = {
+OTHERS: dict[str, tuple[str, Callable[..., Labels | None]]] = {
     "bayesian": ("Bayesian clustering", bayesian_clusters),
     "hdbscan": ("HDBSCAN", hdbscan_clusters),
     "spectral": ("spectral clustering", spectral_clusters),
@@ -202,7 +203,9 @@ def speakers(embeddings: Embeddings, config: ClusteringConfig, level: int = logg
     if config.name in OTHERS:
         said, clusters = OTHERS[config.name]
         voices, of = representatives(embeddings, tree, config.limit)
-        found = clusters(voices, config.threshold, smallest=config.smallest, minimum=low, maximum=high)
+        if config.name == "bayesian":
+            clusters = partial(clusters, tree=tree if n <= config.limit else average_linkage(voices))
+        found = clusters(voices, threshold=config.threshold, smallest=config.smallest, minimum=low, maximum=high)
         if found is not None:
             return by_first_appearance(found[of])
         log.log(level, "%s finds fewer than %d clusters: clustering agglomeratively", said, low)

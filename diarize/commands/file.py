@@ -27,7 +27,8 @@ from diarize.commands.options import (
 from diarize.terminal import exit_code, say, say_written, stderr, write
 
 if TYPE_CHECKING:
-    from diarize.engines.local import Engine
+    from collections.abc import Iterator
+
     from diarize.orders import Outcome
 
 written = partial(typer.Option, rich_help_panel="What is written")
@@ -87,6 +88,7 @@ def file(
 
     One input without --output prints to standard output, and nothing else goes there.
     """
+    from diarize.engines.ray import cluster
     from diarize.jobs import linking, run
     from diarize.orders import RawAudio, plan
     from diarize.pipeline import SpeakerDiarization
@@ -102,21 +104,27 @@ def file(
             RawAudio(rate, channels, encoding),
             embeddings=save_embeddings,
             per_channel=per_channel,
+            linked=link,
             summary=summary,
         )
         skipped = {order.input for order in orders if resume and order.is_done()}
         if link:
             _check_link(output, save_embeddings, skipped)
         waiting = [order for order in orders if order.input not in skipped]
-        where = _engine(engine, address, jobs)
-        diarization = SpeakerDiarization(config)
-        name_people(diarization, profiles, no_profiles)
+        _check_engine(engine, address, jobs)
+        outcomes: Iterator[Outcome] = iter(())
+        people = None
+        if waiting or link:  # or there is nothing to load
+            where = cluster(address) if waiting and engine == "ray" else None
+            diarization = SpeakerDiarization(config)
+            name_people(diarization, profiles, no_profiles)
+            people = diarization.people
+            outcomes = run(waiting, diarization, workers=jobs, console=stderr, engine=where)
     with exit_code(1):
         known = Summary(orders, skipped, summary)
         quiet = stderr.is_terminal and len(orders) > 1  # there are a bar and a table
-        outcomes = run(waiting, diarization, workers=jobs, console=stderr, engine=where)
         told = set(skipped)
-        for outcome in linking(orders, outcomes, config.linking, diarization.people) if link else outcomes:
+        for outcome in linking(orders, outcomes, config.linking, people) if link else outcomes:
             known.add(outcome)
             report(outcome, quiet=quiet or outcome.order.input in told)
             told.add(outcome.order.input)
@@ -138,19 +146,13 @@ def _check_link(output: str | None, embeddings: str | None, skipped: set[str]) -
         )
 
 
-def _engine(name: str, address: str | None, jobs: int) -> Engine | None:
-    """Where the work is done; None: on this machine."""
+def _check_engine(name: str, address: str | None, jobs: int) -> None:
     if name not in ("local", "ray"):
         raise ValueError(f"unknown engine {name!r}: choose one of local, ray")
-    if name == "local":
-        if address is not None:
-            raise ValueError("--address is that of a Ray cluster: add --engine ray")
-        return None
-    if jobs != 1:
+    if name == "local" and address is not None:
+        raise ValueError("--address is that of a Ray cluster: add --engine ray")
+    if name == "ray" and jobs != 1:
         raise ValueError("--jobs is for this machine: leave it out with --engine ray, which uses the whole cluster")
-    from diarize.engines.ray import cluster
-
-    return cluster(address)
 
 
 def report(outcome: Outcome, *, quiet: bool) -> None:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from diarize.formats import Diarization
     from diarize.orders import Order
     from diarize.pipeline import PipelineConfig
-    from diarize.profiles.people import People
     from diarize.rttm import Turn
 
     Configure = Callable[[Mapping[str, Any] | None], PipelineConfig]
@@ -119,6 +118,7 @@ def correct(
     from diarize.embedded import read_embedded, write_embedded
     from diarize.orders import check_writable, plan
     from diarize.pipeline import recluster as again
+    from diarize.rttm import turns_from
 
     configure = _configure(pipeline, set_, clustering, num_speakers, min_speakers, max_speakers)
     with exit_code(2):
@@ -132,13 +132,16 @@ def correct(
         config = _settings(recording, configure)
         recording = replace(recording, settings=asdict(config), corrections=() if clear else recording.corrections)
         people = enrolled(recording.model, config, profiles, no_profiles)
+        plain = again(replace(recording, corrections=()), config, people)
+        result = again(recording, config, people, plain) if recording.corrections else plain
         if from_ is not None:
             edited = check_inside(_edited(from_, recording), recording.duration)
-            recording = _with(recording, edit(_answer(recording, config, people), edited, recording.channels))
+            recording = _with(recording, edit(turns_from(result.updates), edited, recording.channels))
+            result = again(recording, config, people, plain)
         if typed:
             turns = check_inside(typed, recording.duration)
-            recording = _with(recording, set_turns(_answer(recording, config, people), turns, recording.channels))
-        result = again(recording, config, people)
+            recording = _with(recording, set_turns(turns_from(result.updates), turns, recording.channels))
+            result = again(recording, config, people, plain)
         write_embedded(file, recording)
         _write(order, result)
     except (ValueError, OSError) as error:
@@ -151,13 +154,6 @@ def _about(error: Exception, file: str, *others: object) -> str:
 
     line = explain(error)
     return line if any(str(name) in line for name in (file, *others)) else f"{file}: {line}"
-
-
-def _answer(recording: EmbeddedRecording, config: PipelineConfig, people: People | None) -> list[Turn]:
-    from diarize.pipeline import recluster as again
-    from diarize.rttm import turns_from
-
-    return turns_from(again(recording, config, people).updates)
 
 
 def _with(recording: EmbeddedRecording, corrections: Sequence[Turn]) -> EmbeddedRecording:
@@ -216,17 +212,12 @@ def _model(settings: Mapping[str, Any]) -> str:
 
 
 def _write(order: Order, result: Diarization) -> None:
-    from diarize.formats import FORMATS, write_atomically
     from diarize.orders import check_writable
     from diarize.rttm import turns_from
 
-    for form, path in order.outputs.items():
-        text = FORMATS[form].write(result)
-        if path is None:
-            write(text)
-        else:
-            check_writable(path)
-            write_atomically(path, text)
+    for path in order.writes:
+        check_writable(path)
+    write(order.write(result))
     turns = turns_from(result.updates)
     if order.writes:
         say_written(", ".join(map(str, order.writes)), len({turn.speaker for turn in turns}), len(turns))

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diarize.formats import write_atomically
+from diarize.intervals import length
 from diarize.metrics import errors_in_time, pair_speakers, score
 from diarize.plot.embedding_map import places
 from diarize.plot.similarity import COLOUR_MAP, LEAST_COSINE, MOST_COSINE, similarity
 from diarize.plot.sound import encode_mp3
 from diarize.plot.style import GREY, colours, partner_colours
 from diarize.plot.timeline import ERRORS
-from diarize.plot.voices import thinned, turns_by_speaker, window_speakers
-from diarize.rttm import Turn, milliseconds, talk_time
+from diarize.plot.voices import thinned, window_speakers
+from diarize.rttm import Turn, milliseconds, talking
 from diarize.types import AudioChunk, EmbeddingWindow, seconds
 
 if TYPE_CHECKING:
@@ -72,15 +73,15 @@ def write_page(
     """
     check_page_suffix(path)
     answer, truth = sorted(turns), None if reference is None else sorted(reference)
-    sound, length = encode_mp3(audio) if audio is not None else (b"", 0.0)
+    sound, heard = encode_mp3(audio) if audio is not None else (b"", 0.0)
     spoken = seconds(max([turn.end for turn in (*answer, *(truth or ()))], default=0))
-    if audio is not None and spoken > length + _SLACK:
+    if audio is not None and spoken > heard + _SLACK:
         log.warning(
-            "the audio ends after %.1f s, and the last turn after %.1f s: is it the same recording?", length, spoken
+            "the audio ends after %.1f s, and the last turn after %.1f s: is it the same recording?", heard, spoken
         )
     content = {
         "title": title,
-        "duration": max(seconds(duration or 0), spoken, length),
+        "duration": max(seconds(duration or 0), spoken, heard),
         "groups": _groups(answer, truth),
         "errors": [] if truth is None else _errors(truth, answer),
         "scores": "" if truth is None else _scores(truth, answer),
@@ -122,15 +123,14 @@ def _groups(answer: Sequence[Turn], truth: Sequence[Turn] | None) -> list[dict[s
 
 
 def _group(name: str, turns: Sequence[Turn], shown: Mapping[str, str]) -> dict[str, object]:
-    heard = talk_time(turns)
     speakers = [
         {
             "name": speaker,
             "colour": shown[speaker],
-            "seconds": _time(heard[speaker]),
+            "seconds": _time(length(talks)),
             "turns": [(_time(start), _time(end)) for start, end in talks],
         }
-        for speaker, talks in turns_by_speaker(turns).items()
+        for speaker, talks in talking(turns).items()
     ]
     return {"name": name, "speakers": speakers}
 

@@ -7,24 +7,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diarize.rttm import Turn
-from diarize.types import EmbeddingWindow, Interval
+from diarize.intervals import shared
+from diarize.rttm import Turn, talking
+from diarize.types import EmbeddingWindow
 
 NOBODY = -1
 """The number of the speaker of a window that no turn covers."""
-
-
-def turns_by_speaker(turns: Iterable[Turn]) -> dict[str, list[Interval]]:
-    """When each speaker talks, by first appearance; turns of one speaker that overlap are joined."""
-    talks: dict[str, list[Interval]] = {}
-    for turn in sorted(turns):
-        own = talks.setdefault(turn.speaker, [])
-        start, end = turn.start, turn.end
-        if own and start < own[-1][1]:
-            start, before = own.pop()
-            end = max(end, before)
-        own.append((start, end))
-    return talks
 
 
 def window_speakers(windows: Sequence[EmbeddingWindow], turns: Iterable[Turn]) -> NDArray[np.int64]:
@@ -32,16 +20,9 @@ def window_speakers(windows: Sequence[EmbeddingWindow], turns: Iterable[Turn]) -
 
     Shape (windows,); `NOBODY` where no turn covers any.
     """
-    speech = np.array([interval for window in windows for interval in window.speech], np.int64).reshape(-1, 2)
-    owner = np.repeat(np.arange(len(windows)), [len(window.speech) for window in windows])
-    covered = [np.full(len(windows), 0.5)]  # samples, by nobody: less than by anybody
-    for talks in turns_by_speaker(turns).values():
-        # the time talked up to a moment is linear between the bounds of turns, and an interval's a difference of two
-        bounds = np.array(talks, np.float64)
-        talked = np.cumsum(np.diff(bounds, axis=1, prepend=bounds[:, :1]))
-        until = np.interp(speech, bounds.ravel(), talked)
-        covered.append(np.bincount(owner, until[:, 1] - until[:, 0], minlength=len(windows)))
-    most: NDArray[np.int64] = np.argmax(covered, axis=0)
+    said = shared([window.speech for window in windows], talking(turns).values())
+    nobody = np.full((len(windows), 1), 0.5)  # samples: less than by anybody
+    most: NDArray[np.int64] = np.argmax(np.hstack((nobody, said)), axis=1)
     return most + NOBODY
 
 
