@@ -6,12 +6,10 @@ are one, as is best on conversations that are not those it is then measured on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from diarize import PipelineConfig
-from diarize.clustering import bayesian
 from diarize.clustering.offline import ClusteringConfig
 from diarize.embedded import EmbeddedRecording
 from diarize.metrics import Score, score, total
@@ -24,17 +22,13 @@ SCALES = (0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.4)
 MERGINGS = (1.0, 1.2, 0.85, 1.4, 0.7, 0.6, 0.5)
 """Of equals the first is taken, which changes least; below 0.5 nothing changes any more."""
 
-FRAGMENTS = ("START", "ROUGH")
-MERGES = ("SLOPE", "SUREST")
-"""The distances in Bayesian clustering that no setting reaches: they were found with the bundled model."""
-
 
 @dataclass(frozen=True)
 class Setting:
     """A clustering for one model.
 
     scale: by which every distance is multiplied; 1 suits the bundled model for which they were chosen.
-    merging: by which those besides up to which two voices are one.
+    merging: by which that is multiplied besides up to which two voices are one.
     """
 
     clustering: str
@@ -44,25 +38,7 @@ class Setting:
     def config(self) -> ClusteringConfig:
         """The pipeline's settings."""
         usual = ClusteringConfig()
-        return replace(
-            usual,
-            name=self.clustering,
-            threshold=usual.threshold * self.scale * self.merging,
-            fragment=usual.fragment * self.scale,
-            switch_penalty=usual.switch_penalty * self.scale,
-        )
-
-    @contextmanager
-    def scaled(self) -> Iterator[None]:
-        """Meanwhile the distances that are no settings are scaled too."""
-        usual = {name: getattr(bayesian, name) for name in (*FRAGMENTS, *MERGES)}
-        for name, distance in usual.items():
-            setattr(bayesian, name, distance * self.scale * (self.merging if name in MERGES else 1.0))
-        try:
-            yield
-        finally:
-            for name, distance in usual.items():
-                setattr(bayesian, name, distance)
+        return replace(usual, name=self.clustering, scale=self.scale, threshold=usual.threshold * self.merging)
 
     def __str__(self) -> str:
         return f"{self.clustering} {self.scale:g} x {self.merging:g}"
@@ -71,8 +47,7 @@ class Setting:
 def clustered(reference: Sequence[Turn], windows: Sequence[EmbeddingWindow], setting: Setting) -> Score:
     """The score of the pipeline's second half over the windows."""
     config = replace(PipelineConfig(), clustering=setting.config())
-    with setting.scaled():
-        found = recluster(EmbeddedRecording("", 0, "", (tuple(windows),)), config)
+    found = recluster(EmbeddedRecording("", 0, "", (tuple(windows),)), config)
     return score(reference, turns_from(found.updates))
 
 

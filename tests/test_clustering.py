@@ -230,6 +230,7 @@ def test_no_window_gives_no_label_and_one_gives_one() -> None:
         ({"threshold": 2.5}, "clustering.threshold is 2.5"),
         ({"fragment": -2.0}, "clustering.fragment is -2.0"),
         ({"switch_penalty": -1.0}, "clustering.switch_penalty is -1.0"),
+        ({"scale": 0.0}, "clustering.scale is 0.0"),
         ({"smallest": 0}, "clustering.smallest is 0"),
         ({"limit": 1}, "clustering.limit is 1"),
         ({"num_speakers": 0}, "clustering.num_speakers is 0"),

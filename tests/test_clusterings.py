@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,6 +63,20 @@ def test_bounds_change_the_number_only_as_far_as_they_must(name: str, low: int, 
     embeddings, _ = voices([50, 50, 50, 50], 0.8)
     labels = speakers(embeddings, configured(name, min_speakers=low, max_speakers=high))
     assert len(np.unique(labels)) == found
+
+
+@every
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_a_scale_makes_up_for_a_network_that_puts_voices_less_far_apart(name: str, share: float) -> None:
+    embeddings, truth = voices([60, 50, 40], 0.6)
+    # what all windows have in common makes every distance so many times smaller
+    near = np.hstack([np.sqrt(share) * embeddings, np.full((len(embeddings), 1), np.sqrt(1 - share))]).astype(
+        np.float32
+    )
+    assert np.allclose(1 - near @ near.T, share * (1 - embeddings @ embeddings.T), atol=1e-5)
+    config = configured(name)
+    assert set(speakers(near, replace(config, threshold=0.9))) == {0}
+    assert same_partition(speakers(near, replace(config, scale=share)), truth)
 
 
 @every

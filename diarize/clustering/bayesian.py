@@ -49,6 +49,7 @@ def bayesian_clusters(
     tree: Tree,
     threshold: float,
     *,
+    scale: float = 1.0,
     smallest: int = 1,
     minimum: int = 1,
     maximum: int | None = None,
@@ -65,6 +66,7 @@ def bayesian_clusters(
     embeddings: shape (n, dimensions), unit norm, n at least 2.
     tree: their `average_linkage`.
     threshold: cosine distance in 0..2 between the means of two speakers, the lesser with `USUAL` windows.
+    scale: of the distances above, which were found with the bundled network.
     smallest: windows in a fragment of which the scatter is measured; a tenth of all windows will do.
     minimum, maximum: allowed numbers of speakers.
     Returns labels, shape (n,), 0..k-1 in order of first appearance; None where there are fewer than `minimum`.
@@ -72,7 +74,7 @@ def bayesian_clusters(
     n = len(embeddings)
 
     def fragments(distance: float, least: int) -> Labels:
-        merges = int(np.searchsorted(tree[:, 2], distance, side="right"))
+        merges = int(np.searchsorted(tree[:, 2], scale * distance, side="right"))
         return absorb(embeddings, labels_after(tree, merges), max(1, min(least, n // 10)))
 
     scatter = _scatter(embeddings, fragments(ROUGH, smallest))
@@ -81,7 +83,7 @@ def bayesian_clusters(
         return None
 
     def limit(lesser: Labels) -> NDArray[np.float64]:
-        limits: NDArray[np.float64] = np.maximum(SUREST, threshold - SLOPE * np.log(lesser / USUAL))
+        limits: NDArray[np.float64] = np.maximum(scale * SUREST, threshold - scale * SLOPE * np.log(lesser / USUAL))
         return limits
 
     return merge_nearest(embeddings, voices, limit, minimum, maximum)

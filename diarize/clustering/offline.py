@@ -53,6 +53,7 @@ class ClusteringConfig:
         apart; the others need it only where they find too few clusters.
     smallest: windows; a smaller group, unless it is a tenth of the recording, is no speaker and goes to the nearest.
     switch_penalty: in cosine; the price of a change of speaker from one window to the next.  0 switches smoothing off.
+    scale: how far apart the network puts voices, beside the bundled one; all distances here are multiplied by it.
     num_speakers, min_speakers, max_speakers: what is known of the number of speakers.
     limit: windows that are compared each with each at once; for longer recordings the work is bounded (see `linkage`).
     """
@@ -62,6 +63,7 @@ class ClusteringConfig:
     fragment: float = 0.65
     smallest: int = 12
     switch_penalty: float = 0.1
+    scale: float = 1.0
     num_speakers: int | None = None
     min_speakers: int | None = None
     max_speakers: int | None = None
@@ -75,6 +77,8 @@ class ClusteringConfig:
                 raise ValueError(f"clustering.{name} is {getattr(self, name)}: a cosine distance lies between 0 and 2")
         if not 0 <= self.switch_penalty <= 10:
             raise ValueError(f"clustering.switch_penalty is {self.switch_penalty}: it must be between 0 and 10")
+        if not 0.1 <= self.scale <= 10:
+            raise ValueError(f"clustering.scale is {self.scale}: it must be between 0.1 and 10")
         for name, least in (("smallest", 1), ("limit", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"clustering.{name} is {getattr(self, name)}: it must be at least {least}")
@@ -173,7 +177,7 @@ def cluster(
         members = constrained(embeddings, members, known, low, high)
         known = np.where(known >= 0, members, -1)
     scores = embeddings @ centroids(embeddings, members).T
-    labels = smoothed(scores, config.switch_penalty * np.exp(-gaps), known, groups)
+    labels = smoothed(scores, config.scale * config.switch_penalty * np.exp(-gaps), known, groups)
     present = np.unique(labels)
     if len(present) < low:  # smoothing has taken away somebody who is known to be there: give the windows back
         lost = np.flatnonzero(~np.isin(members, present))
@@ -194,24 +198,24 @@ def speakers(embeddings: Embeddings, config: ClusteringConfig, level: int = logg
     one = np.zeros(n, dtype=np.int64)
     if n < 2 or high == 1:
         return one
+    threshold, fragment = config.scale * config.threshold, config.scale * config.fragment
     if n <= config.limit:
         tree, smallest = average_linkage(embeddings), config.smallest
     else:
         tree, smallest = long_linkage(embeddings), max(config.smallest, n // OF_MANY)
-    if low == 1 and config.name != "bayesian" and one_speaker(embeddings, tree, config.threshold, smallest):
+    if low == 1 and config.name != "bayesian" and one_speaker(embeddings, tree, threshold, smallest):
         return one
     if config.name in OTHERS:
         said, clusters = OTHERS[config.name]
         voices, of = representatives(embeddings, tree, config.limit)
         if config.name == "bayesian":
-            clusters = partial(clusters, tree=tree if n <= config.limit else average_linkage(voices))
-        found = clusters(voices, threshold=config.threshold, smallest=config.smallest, minimum=low, maximum=high)
+            own_tree = tree if n <= config.limit else average_linkage(voices)
+            clusters = partial(clusters, tree=own_tree, scale=config.scale)
+        found = clusters(voices, threshold=threshold, smallest=config.smallest, minimum=low, maximum=high)
         if found is not None:
             return by_first_appearance(found[of])
         log.log(level, "%s finds fewer than %d clusters: clustering agglomeratively", said, low)
-    return agglomerative(
-        embeddings, tree, config.threshold, fragment=config.fragment, smallest=smallest, minimum=low, maximum=high
-    )
+    return agglomerative(embeddings, tree, threshold, fragment=fragment, smallest=smallest, minimum=low, maximum=high)
 
 
 def confidences(scores: NDArray[np.float32], labels: Labels) -> NDArray[np.float32]:

@@ -149,7 +149,7 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, Said]):
         state, online = self.state, self.online
         self.embeddings.append(window)
         speaker, confidence, distance = self._nearest(window)
-        state.strange = state.strange + 1 if distance > online.near else 0
+        state.strange = state.strange + 1 if distance > self.clustering.scale * online.near else 0
         state.recent.append(window)
         state.labels.append(speaker)
         state.fresh += 1
@@ -174,7 +174,7 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, Said]):
         price = np.zeros(len(numbers), np.float32)
         if state.recent:
             gap = gaps([state.recent[-1], window])
-            price += self.clustering.switch_penalty * np.exp(-gap)
+            price += self.clustering.scale * self.clustering.switch_penalty * np.exp(-gap)
             price[[number == state.labels[-1] for number in numbers]] = 0
         best = int(np.argmax(scores - price))
         (confidence,) = confidences(scores[None], np.array([best]))
@@ -191,7 +191,7 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, Said]):
         members = self._members(sums)
         voices = totals(sums, members).astype(np.float32)
         scores = np.stack([window.embedding for window in state.recent]) @ unit(voices).T
-        penalty = self.clustering.switch_penalty * np.exp(-gaps(state.recent))
+        penalty = self.clustering.scale * self.clustering.switch_penalty * np.exp(-gaps(state.recent))
         labels = np.concatenate((members[:old], viterbi(scores, penalty)))
         numbers = self._matched(labels, shown, weights)
         sure = confidences(scores, labels[old:])
@@ -232,10 +232,14 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, Said]):
         for own in (np.flatnonzero(earlier == number) for number in np.unique(earlier)):
             known = windows[own].sum() >= clustering.smallest
             voice = unit(sums[own].sum(axis=0, keepdims=True))
-            if known and _likeness(voice, sums, members)[0] < 1 - clustering.threshold and self._room(members):
+            if (
+                known
+                and _likeness(voice, sums, members)[0] < 1 - clustering.scale * clustering.threshold
+                and self._room(members)
+            ):
                 members[own] = members.max() + 1
                 members = by_first_appearance(members)
-        near = _likeness(sums[-len(state.recent) :], sums, members) >= 1 - online.near
+        near = _likeness(sums[-len(state.recent) :], sums, members) >= 1 - clustering.scale * online.near
         state.strange = int(np.argmax([*near[::-1], True]))
         if state.strange >= online.opening and self._room(members):
             members[-state.strange :] = members.max() + 1
