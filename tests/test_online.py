@@ -196,7 +196,7 @@ def test_a_new_voice_is_opened_within_so_many_windows_and_keeps_its_number(
     before: int, seed: int, opening: int
 ) -> None:
     """However much of another has been heard, and wherever between two clusterings it comes."""
-    windows = windows_of(heard([0] * before + [1] * 20, 0.7, seed))
+    windows = windows_of(heard([0] * before + [1] * 20, 0.3, seed))
     with closing(EmbeddingFile()) as file:
         stage = OnlineClustering(ClusteringConfig(), OnlineConfig(opening=opening), file)
         said = laws.pushed(stage, windows[: before + opening])

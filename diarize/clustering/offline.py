@@ -72,13 +72,14 @@ class ClusteringConfig:
     def __post_init__(self) -> None:
         if self.name not in ALGORITHMS:
             raise ValueError(f"unknown clustering {self.name!r}: choose one of {', '.join(ALGORITHMS)}")
-        for name in ("threshold", "fragment"):
-            if not 0 <= getattr(self, name) <= 2:
-                raise ValueError(f"clustering.{name} is {getattr(self, name)}: a cosine distance lies between 0 and 2")
-        if not 0 <= self.switch_penalty <= 10:
-            raise ValueError(f"clustering.switch_penalty is {self.switch_penalty}: it must be between 0 and 10")
-        if not 0.1 <= self.scale <= 10:
-            raise ValueError(f"clustering.scale is {self.scale}: it must be between 0.1 and 10")
+        for name, low, high in (
+            ("threshold", 0, 2),
+            ("fragment", 0, 2),
+            ("switch_penalty", 0, 10),
+            ("scale", 0.1, 10),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"clustering.{name} is {getattr(self, name)}: it must be between {low} and {high}")
         for name, least in (("smallest", 1), ("limit", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"clustering.{name} is {getattr(self, name)}: it must be at least {least}")
@@ -86,10 +87,10 @@ class ClusteringConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"clustering.{name} is {value}: there must be at least 1 speaker")
-        low, high = self.speakers
-        if high is not None and low > high:
+        fewest, most = self.speakers
+        if most is not None and fewest > most:
             raise ValueError(
-                f"at least {low} and at most {high} speakers is impossible: "
+                f"at least {fewest} and at most {most} speakers is impossible: "
                 "min_speakers, num_speakers and max_speakers must not contradict each other"
             )
 

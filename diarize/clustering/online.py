@@ -230,13 +230,9 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, Said]):
         earlier = np.array([one.speaker for one in state.exemplars], np.int64)
         windows = np.array([one.windows for one in state.exemplars], np.int64)
         for own in (np.flatnonzero(earlier == number) for number in np.unique(earlier)):
-            known = windows[own].sum() >= clustering.smallest
-            voice = unit(sums[own].sum(axis=0, keepdims=True))
-            if (
-                known
-                and _likeness(voice, sums, members)[0] < 1 - clustering.scale * clustering.threshold
-                and self._room(members)
-            ):
+            voice, known = unit(sums[own].sum(axis=0, keepdims=True)), windows[own].sum() >= clustering.smallest
+            apart = _likeness(voice, sums, members)[0] < 1 - clustering.scale * clustering.threshold
+            if known and apart and self._room(members):
                 members[own] = members.max() + 1
                 members = by_first_appearance(members)
         near = _likeness(sums[-len(state.recent) :], sums, members) >= 1 - clustering.scale * online.near
