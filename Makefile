@@ -50,7 +50,7 @@ bench-identification: $(VENV)/bench.stamp
 	$(BIN)/python examples/identification_benchmark.py
 
 bench-embedder: $(VENV)/bench.stamp
-	$(BIN)/python examples/embedder_benchmark.py
+	$(BIN)/python examples/embedder_benchmark.py --real
 
 bench-long: $(VENV)/bench.stamp
 	$(BIN)/python examples/long_benchmark.py

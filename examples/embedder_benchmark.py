@@ -1,8 +1,8 @@
 """Measure what a speaker embedder is worth to diarization, several of them side by side.
 
-    python examples/embedder_benchmark.py --models bundled resemblyzer             simulated talk (make bench-embedder)
-    python examples/embedder_benchmark.py --models bundled PATH resemblyzer --real   and the real conversations
-    python examples/embedder_benchmark.py --recordings 2                             a quick try
+    python examples/embedder_benchmark.py --real               everything, into README.md (make bench-embedder)
+    python examples/embedder_benchmark.py --models bundled PATH resemblyzer      a candidate, on simulated talk only
+    python examples/embedder_benchmark.py --recordings 2       a quick try
 
 *EER* is the equal error rate on pairs of windows of one recording, each 1.6 s of one voice alone and without sound that
 both hold, with a threshold for every recording.  *Confusion* (strict) is that of the file pipeline with the reference
@@ -32,11 +32,12 @@ from diarize.embedded import EmbeddedRecording, read_embedded, write_embedded
 from diarize.embedding import EmbeddingConfig
 from diarize.evaluation.bootstrap import Estimate, draw_speakers
 from diarize.evaluation.error_rates import equal_error_rate, error_curve
+from diarize.formats import write_atomically
 from diarize.metrics import Score
 from diarize.rttm import Turn, read_rttm
 from diarize.sources import read
 from diarize.types import EmbeddingWindow
-from examples.benchmark import FOLDER, ROOT, embedded_speech, simulated, union
+from examples.benchmark import FOLDER, ROOT, embedded_speech, replace_table, simulated, union
 from examples.clustering_benchmark import tuning
 from examples.embedder_settings import Setting, clustered, tune
 
@@ -212,7 +213,11 @@ def main() -> None:
     }
     if given.real:
         sets["real"] = sorted((given.speech / "conversations").glob("*.flac"))[: given.recordings]
-    print(run(given.models, sets, FOLDER / "embedded", given.jobs))
+    found = run(given.models, sets, FOLDER / "embedded", given.jobs)
+    print(found)
+    if given.real and given.recordings is None and given.models == parser.get_default("models"):
+        readme = ROOT / "README.md"
+        write_atomically(readme, replace_table(readme.read_text(encoding="utf-8"), "embedder", found))
 
 
 if __name__ == "__main__":

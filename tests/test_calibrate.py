@@ -139,3 +139,11 @@ def test_a_cohort_that_is_none(store: Path, tmp_path: Path, capfd: Capture) -> N
     done = here(capfd, "calibrate", "--profiles", store, "--set", f"identification.cohort={tmp_path / 'absent'}")
     assert done.code == 2
     assert "absent holds no cohort" in done.err
+
+
+def test_the_store_is_not_overwritten(store: Path, capfd: Capture) -> None:
+    before = store.read_bytes()
+    done = here(capfd, "calibrate", "--profiles", store, "-o", store)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "is a store of people and would be overwritten" in done.err
+    assert store.read_bytes() == before

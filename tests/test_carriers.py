@@ -24,6 +24,7 @@ from diarize.training.carriers import (
     over,
 )
 from diarize.training.recording import rms
+from diarize.training.speech import read_audio
 from diarize.types import SAMPLE_RATE, Samples
 from tests.command import conversation
 from tests.lags import lag
@@ -175,6 +176,18 @@ def test_what_can_be_no_sources(noises: Samples, rooms: Samples, words: str) -> 
 def test_a_folder_without_noises(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no metadata\.csv there; give the folder of real speech"):
         Sources.from_folder(tmp_path, "train")
+
+
+def test_a_noise_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "noise").mkdir()
+    table = tmp_path / "noise" / "metadata.csv"
+    table.write_text("file\nnoise/a.wav\n")
+    with pytest.raises(ValueError, match="no column class; add it"):
+        Sources.from_folder(tmp_path, "train")
+    table.write_text("file,class\nnoise/a.wav,Rain\n")
+    (tmp_path / "noise" / "a.wav").write_bytes(b"no audio")
+    with pytest.raises(ValueError, match=r"a\.wav: cannot be read .*take it out of the table"):
+        read_audio(tmp_path / "noise" / "a.wav")
 
 
 def test_recorded_noises_and_measured_rooms_are_of_the_split(speech: Path, voice: Samples) -> None:

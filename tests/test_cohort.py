@@ -12,6 +12,8 @@ from safetensors.numpy import save_file
 
 from diarize.models.encoder import SpeakerEncoder
 from diarize.profiles.cohort import FEWEST, SHIPPED, Cohort, cohort_for, read_cohort, write_cohort
+from diarize.profiles.person import Reference
+from diarize.profiles.store import ProfileStore
 from diarize.sources import read
 from diarize.training.cohort import LONGEST, embed_utterance, make_cohort
 from diarize.training.speech import CONNECTED, WORDS, read_voices
@@ -142,4 +144,18 @@ def test_cohorts_that_cannot_be_made(folder: Path, tmp_path: Path, capfd: pytest
     (tmp_path / "empty").mkdir()
     nobody = here(capfd, "cohort", tmp_path / "empty", "-o", tmp_path / "c", "--extend")
     assert nobody.err == f"error: {tmp_path}/empty: a cohort needs somebody, and here are folders of 0\n"
+    for kept in (folder / "p01" / "a.wav", enrolled(tmp_path / "people.db")):
+        before = kept.read_bytes()
+        over = here(capfd, "cohort", folder, "-o", kept, "--extend")
+        assert (over.code, over.err.count("\n")) == (2, 1)
+        assert "would be overwritten: choose another output" in over.err
+        assert kept.read_bytes() == before
     assert not (tmp_path / "c").exists()
+
+
+def enrolled(store: Path) -> Path:
+    """A store with somebody in it."""
+    with ProfileStore(store) as kept:
+        one = np.eye(1, 4, dtype=np.float32)[0]
+        kept.enroll("Ana", [Reference(one, "model", 6.0, 0.8, "2026-01-01T10:00:00+00:00")])
+    return store

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -262,6 +265,51 @@ def test_no_speaker_is_left(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=f"no speaker is left {words}"):
             prepare(utterances, tmp_path / "corpus", CONFIG, halved)
     assert [file.name for file in tmp_path.iterdir()] == ["silent.wav"]
+
+
+def die(samples: Samples, rng: np.random.Generator) -> Samples:
+    os._exit(1)
+
+
+def test_a_process_that_dies(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"a process died \(out of memory\?\); use fewer --workers"):
+        prepare(read_manifest(folder), tmp_path / "corpus", CONFIG, die, workers=2)
+    assert not list(tmp_path.iterdir())
+
+
+def linger(begun: Path, samples: Samples, rng: np.random.Generator) -> Samples:
+    """A slow carrier, which tells that it has begun."""
+    begun.touch()
+    time.sleep(0.2)
+    return samples
+
+
+def test_an_interruption_is_silent_and_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    program = (
+        "import functools, pathlib, sys\n"
+        "from diarize.training.corpus import prepare\n"
+        "from diarize.training.manifest import read_manifest\n"
+        "from tests.test_corpus import CONFIG, linger\n"
+        "speech, made, begun = map(pathlib.Path, sys.argv[1:])\n"
+        "try:\n"
+        "    prepare(read_manifest(speech), made, CONFIG, functools.partial(linger, begun), workers=2)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')\n"
+    )
+    begun = tmp_path / "begun"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, folder, tmp_path / "corpus", begun],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of its own: as of a terminal, whose Ctrl-C all of them get
+    ) as running:
+        while not begun.exists() and running.poll() is None:
+            time.sleep(0.02)
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.communicate(timeout=60) == ("interrupted\n", "")
+    assert [file.name for file in tmp_path.iterdir()] == ["begun"]
 
 
 def stop(samples: Samples, rng: np.random.Generator) -> Samples:

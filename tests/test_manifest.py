@@ -182,6 +182,12 @@ def test_an_unknown_split(tmp_path: Path) -> None:
         read_manifest(tmp_path, "test")  # type: ignore[arg-type]  # that is the point
 
 
+def test_a_table_may_come_from_a_spreadsheet(tmp_path: Path) -> None:
+    table = "set,speaker,split,file,seconds\r\nread,zoë,dev,a b/ü.wav,1.5\r\n"
+    (tmp_path / "speakers.csv").write_bytes(table.encode("utf-8-sig"))
+    assert read_manifest(tmp_path, "dev") == (Utterance(tmp_path / "a b" / "ü.wav", "read-zoë", "read", 1.5),)
+
+
 @pytest.mark.parametrize(
     ("table", "words"),
     [
@@ -189,10 +195,14 @@ def test_an_unknown_split(tmp_path: Path) -> None:
         ("", "no column file, seconds, set, speaker, split"),
         ("set,speaker,split,file,seconds\na,1,dev,x.wav,long\n", "'long' are no seconds"),
         ("set,speaker,split,file,seconds\na,1,dev,x.wav,\n", "'' are no seconds"),
+        ("set,speaker,split,file,seconds\na,1\n", r"speakers\.csv:2: too short a row, without split; fill it in"),
+        ("set,speaker,split,file,seconds\na,1,dev,x.wav,nan\n", "'nan' are no seconds"),
+        ("set,speaker,split,file,seconds\na,1,dev,x.wav,-1\n", "'-1' are no seconds"),
+        ("set,speaker,split,file,seconds\na,1,dev,\xff.wav,1\n", "speakers.csv is no CSV in UTF-8"),
         ("set,speaker,split,file,seconds\na,1,eval,x.wav,1\n", "no speech of the split 'dev'"),
     ],
 )
 def test_a_table_that_cannot_be(tmp_path: Path, table: str, words: str) -> None:
-    (tmp_path / "speakers.csv").write_text(table)
+    (tmp_path / "speakers.csv").write_text(table, encoding="latin-1")
     with pytest.raises(ValueError, match=words):
         read_manifest(tmp_path, "dev")

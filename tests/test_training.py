@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import math
+import os
+import resource
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diarize.evaluation import progress
 from diarize.evaluation.progress import progress_judge
 from diarize.models.ecapa_tdnn import EcapaTdnn
 from diarize.models.encoder import SpeakerEncoder
@@ -29,6 +33,7 @@ from diarize.training.train import CHECKPOINT, CURVES, WEIGHTS, Training, mask, 
 from diarize.types import SAMPLE_RATE, Samples
 from tests.command import conversation, here
 
+TAUGHT = ["--set", "loss.teacher=ecapa-tdnn-c256"]
 CPU = torch.device("cpu")
 TINY = TrainConfig(
     channels=16,
@@ -144,6 +149,11 @@ def test_impossible_recipes(setting: str, words: str) -> None:
         load_recipe(settings=[setting])
 
 
+def test_a_batch_of_one_crop_teaches_nothing() -> None:
+    with pytest.raises(ValueError, match="two crops at least"):
+        load_recipe(settings=["batches.speakers=1", "batches.crops=1"])
+
+
 # --- what a step hears
 
 
@@ -155,6 +165,18 @@ def test_a_lesson_is_the_same_whoever_draws_it(corpus: Corpus) -> None:
         for one, other in zip(every[4:], drawn, strict=True):
             assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     assert not torch.equal(every[0][0], every[1][0])
+
+
+class Deadly(Lessons):
+    """Whoever draws these is killed."""
+
+    def __getitem__(self, step: int) -> Lesson:
+        os._exit(1)
+
+
+def test_a_process_that_dies_is_told_of(corpus: Corpus) -> None:
+    with pytest.raises(OSError, match="a process that prepares speech died"):
+        list(draw_lessons(Deadly(corpus.folder, None, TINY), 0, 2, 1))
 
 
 @settings(deadline=None, max_examples=20)
@@ -260,11 +282,32 @@ def test_a_checkpoint_of_another_configuration_or_of_something_else(corpus: Corp
     work = Training(TINY, len(corpus.speakers), taught(corpus), CPU)
     for name, content in (("text", b"hello"), ("half", (tmp_path / CHECKPOINT).read_bytes()[:1000])):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ValueError, match=f"{name} is no checkpoint"):
+        with pytest.raises(ValueError, match=f"{name} is no checkpoint") as raised:
             work.resume(tmp_path / name)
+        assert "weights_only" not in str(raised.value), "no advice to programmers"
     torch.save([1, 2], tmp_path / "list")
     with pytest.raises(ValueError, match="no checkpoint"):
         work.resume(tmp_path / "list")
+
+
+def test_a_checkpoint_of_other_speakers(corpus: Corpus, tmp_path: Path) -> None:
+    run(corpus, tmp_path)
+    with pytest.raises(ValueError, match="is of other speakers: give the speech it was taught with"):
+        Training(TINY, len(corpus.speakers) - 1, taught(corpus), CPU).resume(tmp_path / CHECKPOINT)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_and_nothing_half(corpus: Corpus, tmp_path: Path) -> None:
+    work = run(corpus, tmp_path, until=-math.inf)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before[CHECKPOINT]) // 2, hard))
+    try:
+        with pytest.raises(OSError, match=CHECKPOINT) as raised:
+            work.save(tmp_path / CHECKPOINT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raised.value.errno in (errno.EFBIG, errno.ENOSPC)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_checkpoint(corpus: Corpus, tmp_path: Path) -> None:
@@ -288,6 +331,16 @@ def test_a_judge_is_just(corpus: Corpus, tmp_path: Path) -> None:
     one = prepare(read_manifest(corpus_of_one(tmp_path)), tmp_path / "made", TINY.corpus, as_it_is)
     with pytest.raises(ValueError, match="only one speaker"):
         progress_judge(one, CarrierConfig(), Sources.computed(), CPU)
+
+
+def test_a_judge_of_many_utterances_hears_some(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = EcapaTdnn(TINY.network).eval()
+    heard: list[int] = []
+    network.register_forward_hook(lambda _network, _inputs, embeddings: heard.append(len(embeddings)))
+    monkeypatch.setattr(progress, "MOST", 6)
+    progress_judge(corpus, CarrierConfig(), Sources.computed(), CPU)(network)
+    assert heard == [6, 6], "once clean, once in a scene"
 
 
 def corpus_of_one(folder: Path) -> Path:
@@ -340,6 +393,10 @@ def test_training_on_the_command_line(data: Path, tmp_path: Path, capfd: pytest.
         (["--recipe", "nothing.toml"], "no recipe 'nothing.toml'"),
         (["--set", "optimizer.stepps=3"], "did you mean optimizer.steps"),
         (["--compute", "tpu"], "unknown compute 'tpu'"),
+        (["--set", "start=''", "--set", "loss.teacher=nobody"], "unknown model 'nobody'"),
+        (["--set", "start=nobody", *TAUGHT], "unknown model 'nobody'"),
+        (["--set", "batches.speakers=300", *TAUGHT], "300 speakers a batch, and "),
+        (["--set", "batches.speakers=3", "--set", "batches.unlabelled=2", *TAUGHT], "set batches.unlabelled=0"),
     ],
 )
 def test_commands_that_cannot_be(
@@ -354,5 +411,26 @@ def test_commands_that_cannot_be(
 def test_a_folder_without_speech(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     done = here(capfd, "train", tmp_path / "empty", "-o", tmp_path / "run")
-    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert (done.code, done.err.count("\n")) == (2, 1)
     assert str(tmp_path / "empty") in done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_dev_speakers_is_refused_before_it_is_decoded(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    corpus_of_one(tmp_path)
+    done = here(capfd, "train", tmp_path / "one", "-o", tmp_path / "run", *TAUGHT)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "no speech of the split 'dev' there" in done.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_model_that_training_starts_from_is_not_overwritten(
+    corpus: Corpus, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(corpus, tmp_path)
+    (tmp_path / CHECKPOINT).unlink()
+    done = here(capfd, "train", data, "-o", tmp_path, "--set", f"start={tmp_path / WEIGHTS}", *TAUGHT)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "is the start and would be overwritten" in done.err

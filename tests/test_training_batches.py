@@ -128,11 +128,11 @@ def test_a_corpus_of_clean_speech_alone_is_heard_clean(folder: Path, tmp_path: P
 
 def test_a_corpus_without_what_is_asked_for(corpus: Corpus, folder: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="4 speakers a batch of 3 in the corpus; ask for fewer"):
+    with pytest.raises(ValueError, match=r"4 speakers a batch, and 3 to teach; lower batches\.speakers"):
         draw_batch(corpus, BatchConfig(4, 1), rng)
     labelled = [utterance for utterance in read_manifest(folder) if utterance.speaker]
     without = prepare(labelled, tmp_path / "c", CorpusConfig((1.0,), 1), turned)
-    with pytest.raises(ValueError, match="2 unlabelled crops a batch, and none in the corpus; ask for 0"):
+    with pytest.raises(ValueError, match=r"2 unlabelled crops a batch, and none there; set batches\.unlabelled=0"):
         draw_batch(without, BatchConfig(2, 1, unlabelled=2), rng)
 
 

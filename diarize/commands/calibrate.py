@@ -48,6 +48,7 @@ def calibrate(
     from diarize.models.encoder import SpeakerEncoder
     from diarize.orders import check_writable
     from diarize.profiles.calibration import thresholds, try_references
+    from diarize.profiles.database import check_no_store
     from diarize.profiles.store import ProfileStore, store_path
 
     with exit_code(2):
@@ -55,6 +56,7 @@ def calibrate(
         changes = [*(set_ or []), "identification.threshold=0"]
         config = configured(pipeline, changes, None, None, model, compute, None, None, None)
         if output is not None:
+            check_no_store(output)
             check_writable(output)
         embedding = config.embedding
         encoder = SpeakerEncoder.from_pretrained(embedding.model, compute=embedding.compute, trust=embedding.trust)

@@ -35,6 +35,7 @@ def cohort(
     from diarize.models.encoder import SpeakerEncoder
     from diarize.orders import check_writable
     from diarize.profiles.cohort import FEWEST, cohort_for, write_cohort
+    from diarize.profiles.database import check_no_store
     from diarize.terminal import stderr
     from diarize.training.cohort import make_cohort
 
@@ -42,9 +43,12 @@ def cohort(
         config = configured(pipeline, set_, None, None, model, compute, None, None, None)
         if not folder.is_dir():
             raise ValueError(f"{folder} is no folder: give one that holds a folder for each person")
-        check_writable(output)
         persons = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         people = [[Path(one.path) for one in find_recordings([str(path)])] for path in persons]
+        if output.resolve() in {file.resolve() for files in people for file in files}:
+            raise ValueError(f"{output} is a recording and would be overwritten: choose another output")
+        check_no_store(output)
+        check_writable(output)
         least = 1 if extend else FEWEST
         if len(people) < least:
             needed = "somebody" if extend else f"at least {least} people"

@@ -15,8 +15,10 @@ from diarize.config import TRAINING
 from diarize.terminal import exit_code, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from diarize.training.corpus import Corpus
-    from diarize.training.manifest import Split
+    from diarize.training.manifest import Split, Utterance
     from diarize.training.recipe import TrainConfig
 
 
@@ -42,6 +44,7 @@ def train(
     until = time.monotonic() + 60 * minutes
     from diarize.evaluation.progress import progress_judge
     from diarize.models.encoder import device
+    from diarize.training.batches import check_batches
     from diarize.training.lessons import Lessons, draw_lessons, sources_of
     from diarize.training.recipe import load_recipe
     from diarize.training.teacher import teach
@@ -56,11 +59,14 @@ def train(
             raise ValueError(f"{checkpoint} is not there: nothing to resume; start without --resume")
         if checkpoint.is_file() and not resume:
             raise ValueError(f"{output} holds a run: go on with --resume, or give another --output")
+        _check_models(config, output)
+        teaching, judging = _utterances(data, config)
         output.mkdir(parents=True, exist_ok=True)
     with exit_code(1):
         decoded = corpus or output / "corpus"
-        taught_on = _corpus(data, decoded / "train", config, "train", workers)
-        judged_on = _corpus(data, decoded / "dev", config, "dev", workers)
+        taught_on = _corpus(data, teaching, decoded / "train", config, "train", workers)
+        judged_on = _corpus(data, judging, decoded / "dev", config, "dev", workers)
+        check_batches(config.batches, len(taught_on.speakers), len(taught_on.unlabelled))
         taught = teach(taught_on, config.loss.teacher, where) if config.loss.distillation else None
         work = Training(config, len(taught_on.speakers), taught, where)
         if resume:
@@ -71,7 +77,31 @@ def train(
         say(f"{output}: {work.step} of {config.optimizer.steps} steps made")
 
 
-def _corpus(data: Path, folder: Path, config: TrainConfig, split: Split, workers: int) -> Corpus:
+def _check_models(config: TrainConfig, output: Path) -> None:
+    """Raise ValueError where a model that the recipe names is not there, or would be overwritten."""
+    from diarize.models.encoder import resolve
+    from diarize.training.train import WEIGHTS
+
+    if config.loss.distillation:
+        resolve(config.loss.teacher)
+    if config.start and resolve(config.start).resolve() == (output / WEIGHTS).resolve():
+        raise ValueError(f"{config.start} is the start and would be overwritten: give another --output")
+
+
+def _utterances(data: Path, config: TrainConfig) -> tuple[Sequence[Utterance], Sequence[Utterance]]:
+    """What teaches and what is judged on.  ValueError where there is too little of it: before hours of decoding."""
+    from diarize.training.batches import check_batches
+    from diarize.training.manifest import read_manifest
+
+    teaching, judging = read_manifest(data, "train"), read_manifest(data, "dev")
+    known = [utterance.speaker for utterance in teaching if utterance.speaker is not None]
+    check_batches(config.batches, len(set(known)) * len(config.corpus.speeds), len(teaching) - len(known))
+    return teaching, judging
+
+
+def _corpus(
+    data: Path, utterances: Sequence[Utterance], folder: Path, config: TrainConfig, split: Split, workers: int
+) -> Corpus:
     """The decoded speech of a split, made where it is not there yet.
 
     Raises ValueError where what is there was made otherwise, or of other speech.
@@ -81,9 +111,8 @@ def _corpus(data: Path, folder: Path, config: TrainConfig, split: Split, workers
     from diarize.training.carriers import chain
     from diarize.training.corpus import open_corpus, prepare
     from diarize.training.lessons import sources_of
-    from diarize.training.manifest import fingerprint, read_manifest
+    from diarize.training.manifest import fingerprint
 
-    utterances = read_manifest(data, split)
     wanted = config.corpus if split == "train" else replace(config.corpus, speeds=(1.0,), takes=2)
     if not folder.exists():
         say(f"decoding {len(utterances)} utterances of {split} into {folder}, once")

@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from diarize.embedding import average_crops
 from diarize.models.checkpoints import Checkpoint, load_checkpoint
@@ -171,14 +169,6 @@ class SpeakerEncoder:
         if not np.isfinite(embeddings).all():
             raise ValueError("an embedding is not finite: the samples must be finite, in -1..1")
         return unit(embeddings)
-
-    def embed_waveforms(self, waveforms: Tensor) -> Tensor:
-        """The same from tensor to tensor, on this encoder's device and without a gradient: what a teacher says.
-
-        waveforms: (batch, samples) at 16 kHz, on any device; the embeddings (batch, dimensions) are not checked.
-        """
-        with torch.no_grad():  # not inference_mode: a loss may keep them for its own gradient
-            return functional.normalize(self._network(self._features(waveforms.to(self._device, torch.float32))), dim=1)
 
 
 def resolve(name_or_path: str | Path | None) -> Path:

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from diarize.profiles.person import ProfilesError
 
+HEADER = b"SQLite format 3\0"
+"""What every database of SQLite begins with (its file format, section 1.3)."""
+
 APPLICATION = 0x64694170
 """PRAGMA application_id, by which a store is told from other databases."""
 
@@ -64,6 +67,14 @@ def explained(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says how, not what
         raise ProfilesError(f"{path}: {error}; {REMEDIES.get(code, DAMAGED)}") from error
+
+
+def check_no_store(output: Path) -> None:
+    """Raise ValueError where an output would overwrite a database, OSError where what is there cannot be read."""
+    if output.is_file():
+        with output.open("rb") as file:
+            if file.read(len(HEADER)) == HEADER:
+                raise ValueError(f"{output} is a store of people and would be overwritten: choose another output")
 
 
 def connect(path: Path) -> sqlite3.Connection:

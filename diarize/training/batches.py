@@ -55,16 +55,20 @@ class Batch:
     speakers: NDArray[np.int64]
 
 
+def check_batches(config: BatchConfig, speakers: int, unlabelled: int) -> None:
+    """Raise ValueError where there are too few speakers for a batch, or no unlabelled utterances that it asks for."""
+    if config.speakers > speakers:
+        raise ValueError(f"{config.speakers} speakers a batch, and {speakers} to teach; lower batches.speakers")
+    if config.unlabelled and not unlabelled:
+        raise ValueError(f"{config.unlabelled} unlabelled crops a batch, and none there; set batches.unlabelled=0")
+
+
 def draw_batch(corpus: Corpus, config: BatchConfig, rng: np.random.Generator) -> Batch:
     """Draw speakers, all alike, then their utterances, then a stretch and a take of each; the state gives the bits.
 
-    A corpus of a single take is heard clean.  Raises ValueError where it has too few speakers, or nothing unlabelled
-    that is asked for.
+    A corpus of a single take is heard clean.  Raises ValueError as `check_batches`.
     """
-    if config.speakers > len(corpus.speakers):
-        raise ValueError(f"{config.speakers} speakers a batch of {len(corpus.speakers)} in the corpus; ask for fewer")
-    if config.unlabelled and not len(corpus.unlabelled):
-        raise ValueError(f"{config.unlabelled} unlabelled crops a batch, and none in the corpus; ask for 0")
+    check_batches(config, len(corpus.speakers), len(corpus.unlabelled))
     speakers = rng.choice(len(corpus.speakers), config.speakers, replace=False)
     groups = [_draw(corpus.by_speaker[speaker], config.crops, rng) for speaker in speakers]
     if config.unlabelled:

@@ -13,11 +13,13 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import soxr
@@ -164,7 +166,7 @@ def prepare(
     logged and counted, and with them speakers of whom nothing is left.
 
     Raises FileExistsError where the folder is there, ValueError where no speaker is left or a carrier changes the
-    length, and OSError where the disk is full or cannot be written to: then nothing is left behind.
+    length, and OSError where the disk is full or cannot be written to, or a worker dies: then nothing is left behind.
     """
     if folder.exists():
         raise FileExistsError(errno.EEXIST, "is there already; open it, remove it or give another", str(folder))
@@ -203,11 +205,25 @@ def _made(utterances: Sequence[Utterance], config: CorpusConfig, carry: Carry, w
     if workers <= 1:
         yield from map(make, utterances)
         return
+    from diarize.engines.local import interruptions_wait
+
     # spawn: what a process with threads forks may hang
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _attend) as pool:
         size = workers * _AHEAD
         for start in range(0, len(utterances), size):
-            yield from pool.map(make, utterances[start : start + size])
+            with interruptions_wait():  # the workers start as they get work
+                makings = pool.map(make, utterances[start : start + size])
+            try:
+                yield from makings
+            except BrokenProcessPool as error:
+                raise OSError("a process died (out of memory?); use fewer --workers") from error
+
+
+def _attend() -> None:
+    """In a worker process: do not outlive the one that asks."""
+    from diarize.engines.local import end_with_parent
+
+    Thread(target=end_with_parent, daemon=True).start()
 
 
 def _make(config: CorpusConfig, carry: Carry, utterance: Utterance) -> _Takes | str:

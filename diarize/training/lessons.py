@@ -53,8 +53,17 @@ class Lessons(Dataset[Lesson]):
 
 
 def draw_lessons(lessons: Lessons, first: int, steps: int, workers: int) -> Iterator[Lesson]:
-    """The lessons from a step on, in order; drawn ahead by so many processes, 0: by this one."""
+    """The lessons from a step on, in order; drawn ahead by so many processes, 0: by this one.
+
+    Raises OSError where such a process dies.
+    """
     context = "spawn" if workers else None
-    yield from DataLoader(
+    drawn = DataLoader(
         lessons, batch_size=None, sampler=range(first, steps), num_workers=workers, multiprocessing_context=context
     )
+    try:
+        yield from drawn
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise OSError("a process that prepares speech died (out of memory?); use fewer --workers") from error

@@ -15,9 +15,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import logging
+import math
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -80,23 +81,39 @@ def read_manifest(folder: Path, split: Split | None = None) -> tuple[Utterance, 
     found = (*labelled, *(_unlabelled(folder) if split in (None, "train") else ()))
     if not found:
         of = "" if split is None else f" of the split {split!r}"
-        raise ValueError(f"{folder}: no speech{of} there; give a folder with {TABLE}, or with SET/SPEAKER/files")
+        raise ValueError(
+            f"{folder}: no speech{of} there; give a folder with SET/SPEAKER/files, of more speakers, or with {TABLE}"
+        )
     return found
 
 
 def read_table(folder: Path, split: Split | None = None) -> Iterator[Utterance]:
-    """What `speakers.csv` lists, in its order.  ValueError where there is no such table, or a column is not in it."""
+    """What `speakers.csv` lists, in its order.
+
+    Raises ValueError where there is no such table, a column is not in it or a row is no utterance.
+    """
     table = folder / TABLE
     if not table.is_file():
         raise ValueError(f"{folder}: no {TABLE} there; give the folder of real speech")
-    with table.open(newline="", encoding="utf-8") as file:
+    for row in read_rows(table, ("set", "speaker", "split", "file", "seconds")):
+        if split in (None, row["split"]):
+            speaker = f"{row['set']}-{row['speaker']}"
+            yield Utterance(folder / row["file"], speaker, row["set"], _number(row["seconds"], table))
+
+
+def read_rows(table: Path, columns: Collection[str]) -> Iterator[dict[str, str]]:
+    """The rows of a CSV table, by column.  ValueError where it is none, or lacks a column or a cell."""
+    with table.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
         rows = csv.DictReader(file)
-        if absent := {"set", "speaker", "split", "file", "seconds"} - set(rows.fieldnames or ()):
-            raise ValueError(f"{table}: no column {', '.join(sorted(absent))}; add it")
-        for row in rows:
-            if split in (None, row["split"]):
-                speaker = f"{row['set']}-{row['speaker']}"
-                yield Utterance(folder / row["file"], speaker, row["set"], _number(row["seconds"], table))
+        try:
+            if absent := set(columns) - set(rows.fieldnames or ()):
+                raise ValueError(f"{table}: no column {', '.join(sorted(absent))}; add it")
+            for row in rows:
+                if lacking := [name for name in columns if row[name] is None]:
+                    raise ValueError(f"{table}:{rows.line_num}: too short a row, without {lacking[0]}; fill it in")
+                yield row
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{table} is no CSV in UTF-8 ({error}); write it anew") from error
 
 
 def fingerprint(utterances: Iterable[Utterance]) -> str:
@@ -107,9 +124,12 @@ def fingerprint(utterances: Iterable[Utterance]) -> str:
 
 def _number(text: str, table: Path) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise ValueError(f"{table}: {text!r} are no seconds; write a number") from None
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{table}: {text!r} are no seconds; write a number")
+    return number
 
 
 def _labelled(folder: Path, split: Split | None) -> list[Utterance]:

@@ -127,6 +127,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.every < 1:
             raise ValueError(f"every must be at least 1, not {self.every}")
+        if self.batches.speakers * self.batches.crops < 2:
+            raise ValueError("batches.speakers and batches.crops are both 1: a batch must have two crops at least")
         self.network  # noqa: B018 - refuses impossible widths
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 import soundfile
 
-from diarize.training.manifest import TABLE, Utterance, check_split, read_table
+from diarize.training.manifest import TABLE, Utterance, check_split, read_rows, read_table
 from diarize.training.manifest import Split as Split  # again: whoever reads voices, noises or rooms says of which split
 from diarize.types import SAMPLE_RATE, Samples
 
@@ -77,8 +76,11 @@ class Template:
 
 
 def read_audio(file: Path) -> Samples:
-    """The samples of a mono file at `SAMPLE_RATE`.  ValueError for another rate or more channels."""
-    samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+    """The samples of a mono file at `SAMPLE_RATE`.  ValueError for another rate, more channels, or what is no audio."""
+    try:
+        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
+        raise ValueError(f"{file}: cannot be read ({error}); write it anew, or take it out of the table") from error
     if rate != SAMPLE_RATE or samples.shape[1] != 1:
         raise ValueError(f"{file}: {rate} Hz and {samples.shape[1]} channels; convert it to mono at {SAMPLE_RATE} Hz")
     return np.ascontiguousarray(samples[:, 0])
@@ -116,7 +118,7 @@ def read_templates(folder: Path, split: Split) -> tuple[Template, ...]:
 @cache
 def read_noises(folder: Path, split: Split) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """The split's share of the noises: the steady ones and the events."""
-    rows = _metadata(folder / "noise")
+    rows = _metadata(folder / "noise", "file", "class")
     steady = [folder / row["file"] for row in rows if row["class"] in STEADY]
     events = [folder / row["file"] for row in rows if row["class"] not in STEADY]
     return _share(steady, split), _share(events, split)
@@ -125,7 +127,7 @@ def read_noises(folder: Path, split: Split) -> tuple[tuple[Path, ...], tuple[Pat
 @cache
 def read_rooms(folder: Path, split: Split) -> tuple[Path, ...]:
     """The split's share of the impulse responses of real rooms, without the effects among them."""
-    files = [folder / row["file"] for row in _metadata(folder / "rirs")]
+    files = [folder / row["file"] for row in _metadata(folder / "rirs", "file")]
     return _share([file for file in files if not any(word in file.stem for word in _EFFECTS)], split)
 
 
@@ -135,12 +137,11 @@ def _share(items: Sequence[Item], split: Split) -> tuple[Item, ...]:
     return tuple(item for index, item in enumerate(items) if index % 5 in fifths)
 
 
-def _metadata(folder: Path) -> list[dict[str, str]]:
+def _metadata(folder: Path, *columns: str) -> list[dict[str, str]]:
     table = folder / "metadata.csv"
     if not table.is_file():
         raise ValueError(f"{folder}: no metadata.csv there; give the folder of real speech")
-    with table.open(newline="", encoding="utf-8") as file:
-        return sorted(csv.DictReader(file), key=lambda row: row["file"])
+    return sorted(read_rows(table, columns), key=lambda row: row["file"])
 
 
 def _read_template(file: Path, folder: Path) -> Template:

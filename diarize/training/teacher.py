@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from diarize.formats import write_atomically
 from diarize.models.encoder import SpeakerEncoder
 from diarize.training.corpus import Corpus
 from diarize.types import SAMPLE_RATE
@@ -40,17 +41,12 @@ def teach(corpus: Corpus, teacher: str, device: torch.device) -> NDArray[np.floa
         pieces = np.stack([corpus.crop(n, 0, start, PIECE) for n, start in part]).astype(np.float32)
         np.add.at(taught, [n for n, _ in part], encoder.embed_batch(pieces / np.float32(32768)))
     taught /= np.linalg.norm(taught, axis=1, keepdims=True).clip(1e-9)
-    _keep(file, taught)
+    kept = io.BytesIO()
+    np.save(kept, taught)
+    write_atomically(file, kept.getvalue())
     return taught
 
 
 def _starts(length: int) -> list[int]:
     last = max(0, length - PIECE)
     return sorted({*range(0, last, PIECE), last})
-
-
-def _keep(file: Path, taught: NDArray[np.float32]) -> None:
-    part = file.with_suffix(".part")
-    with part.open("wb") as out:
-        np.save(out, taught)
-    part.replace(file)

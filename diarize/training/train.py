@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import shutil
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from diarize.formats import write_atomically
 from diarize.models.checkpoints import load_checkpoint, write_checkpoint
 from diarize.models.ecapa_tdnn import EcapaTdnn
 from diarize.models.encoder import resolve
@@ -95,25 +97,28 @@ class Training:
         return cast(EcapaTdnn, self._average.module).eval()
 
     def save(self, file: Path) -> None:
-        """Write all it takes to go on; a file that is there is replaced at once, never half."""
+        """Write all it takes to go on, whole or not at all: then what was there stays.  OSError says so."""
+        content = io.BytesIO()  # torch's own writing fails with errors of its own where a disk is full
         state = {name: part.state_dict() for name, part in self._parts().items()}
-        part = file.with_name(f"{file.name}.part")
-        torch.save({"config": asdict(self.config), "step": self.step, **state}, part)
-        part.replace(file)
+        torch.save({"config": asdict(self.config), "step": self.step, **state}, content)
+        write_atomically(file, content.getvalue())
 
     def resume(self, file: Path) -> None:
         """Go on where `save` was called.
 
-        Raises ValueError for a file of another configuration, naming what differs, and for something else.
+        Raises ValueError for a file of another configuration, naming what differs, of other speakers, or of something
+        else.
         """
         try:
             state = torch.load(file, weights_only=True, map_location=self.device)
-        except Exception as error:  # torch raises whatever its unpickler stumbles over
-            raise ValueError(f"{file} is no checkpoint of a training run: {error}") from error
+        except Exception:  # torch raises whatever its unpickler stumbles over, with advice to programmers
+            state = None
         if not isinstance(state, dict) or "config" not in state:
-            raise ValueError(f"{file} is no checkpoint of a training run: start without --resume")
+            raise ValueError(f"{file} is no checkpoint of a training run, or damaged: start without --resume")
         if different := _differences(state["config"], asdict(self.config)):
             raise ValueError(f"{file} is of another configuration ({'; '.join(different)}): start without --resume")
+        if state["margin"]["directions"].shape != self._margin.directions.shape:
+            raise ValueError(f"{file} is of other speakers: give the speech it was taught with, or no --resume")
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.step = state["step"]
