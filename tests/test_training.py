@@ -218,8 +218,9 @@ def test_a_teacher_is_asked_once(corpus: Corpus) -> None:
 
 def test_a_run_leaves_weights_that_every_command_can_use(corpus: Corpus, tmp_path: Path) -> None:
     work = run(corpus, tmp_path)
-    encoder = SpeakerEncoder.from_pretrained(tmp_path / WEIGHTS)
+    encoder = SpeakerEncoder.from_pretrained(tmp_path)
     assert encoder.dimensions == 12
+    assert encoder.fingerprint == SpeakerEncoder.from_pretrained(tmp_path / WEIGHTS).fingerprint
     features = torch.randn(1, 60, 80)
     with torch.no_grad():
         ours = work.result()(features)

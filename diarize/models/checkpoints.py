@@ -25,8 +25,9 @@ from diarize.models.ecapa_tdnn import EcapaTdnn
 from diarize.models.families import FAMILIES, Family, family_of
 from diarize.models.torchscript import is_torchscript, load_torchscript
 
-FILES = ("embedding_model.ckpt", "pytorch_model.bin", "ecapa2.pt", "model.pt")
-"""What the weights are called in the folders of SpeechBrain, CASE, ECAPA2, and (ECAPA2's first) and Sound-Groove."""
+FILES = ("embedding_model.ckpt", "pytorch_model.bin", "ecapa2.pt", "model.pt", "model.safetensors")
+"""What the weights are called in the folders of SpeechBrain, CASE, ECAPA2, (ECAPA2's first) and Sound-Groove, and of
+`diarize train`."""
 
 FRONT_END = "feature_extract."
 """What the names of a front end's own tensors begin with, where a file holds them."""
