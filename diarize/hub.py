@@ -25,7 +25,7 @@ from diarize.models.installed import HubFile, Installed, home, is_hub_id, manife
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
-WEIGHTS = ("embedding_model.ckpt", "pytorch_model.bin", "ecapa2.pt", "model.pt")
+WEIGHTS = ("embedding_model.ckpt", "pytorch_model.bin", "ecapa2.pt", "model.pt", "model.safetensors")
 """What a model's weights are called: a model without one of these is not pulled."""
 
 BESIDES = ("hyperparams.yaml", "config.json", "README.md", "LICENSE*")
