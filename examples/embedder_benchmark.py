@@ -193,7 +193,7 @@ def run(models: Sequence[str], sets: Mapping[str, Sequence[Path]], folder: Path,
             chosen.append(f"{model}: {', '.join(map(str, best))}")
             results |= {(of, model): on(measured, files, model, best) for of, files in sets.items()}
     ordered = {(of, model): results[of, model] for of in sets for model in models}
-    return f"{table(ordered)}\n\nThe scale of distances, and the further one of merging: {'; '.join(chosen)}."
+    return f"{table(ordered)}\n\nThe scale of distances: {'; '.join(chosen)}."
 
 
 def main() -> None:
