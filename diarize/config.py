@@ -13,8 +13,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 Config = TypeVar("Config")
 
-TRAINING = "train"
-"""The shipped recipe that says how the bundled network is trained."""
+TRAINING = {"embedding": "train", "segmentation": "train_segmentation"}
+"""The shipped recipes that say how the bundled networks are trained, by what is trained."""
 
 
 def from_mapping(kind: type[Config], values: Mapping[str, Any], prefix: str = "") -> Config:
@@ -34,8 +34,8 @@ def from_mapping(kind: type[Config], values: Mapping[str, Any], prefix: str = ""
 
 
 def recipes() -> dict[str, Path]:
-    """The shipped recipes of pipelines by name; `TRAINING` lies beside them and is none."""
-    return {file.stem: file for file in sorted(_shipped().glob("*.toml")) if file.stem != TRAINING}
+    """The shipped recipes of pipelines by name; those of `TRAINING` lie beside them."""
+    return {file.stem: file for file in sorted(_shipped().glob("*.toml")) if file.stem not in TRAINING.values()}
 
 
 def read_recipe(recipe: str | Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -22,10 +23,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import resample_poly
 
-from diarize.training.corpus import Carry, Corpus, CorpusConfig, open_corpus, prepare
+from diarize.training.corpus import Corpus, CorpusConfig, open_corpus, prepare
+from diarize.training.formants import move_formants
 from diarize.training.heard import FRAME
 from diarize.training.manifest import Utterance, fingerprint, read_manifest
 from diarize.training.spoken import shorten_silences
+from diarize.training.takes import Carry
 from diarize.types import SAMPLE_RATE, Samples
 from tests.command import conversation
 
@@ -113,6 +116,45 @@ def test_a_speed_is_another_sample_rate(corpus: Corpus) -> None:
     by_scipy = resample_poly(clean.astype(np.float64), 10, 9)[: len(slow)]
     error = slow[: len(by_scipy)] - by_scipy
     assert np.std(error) < 0.02 * np.std(by_scipy)
+
+
+def test_what_is_drawn_for_a_take_hangs_on_seed_name_voice_and_take(folder: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, formants=(0.9,), seed=7)
+    corpus = prepare(read_manifest(folder), tmp_path / "corpus", config, halved)
+    for speaker, voice in (("set-ben", "1"), ("set-ben@0.9", "0.9"), ("set-ben~0.9", "~0.9")):
+        utterance = named(corpus, speaker)
+        clean = whole(corpus, utterance)
+        for take in (1, 2):
+            rng = np.random.default_rng([7, crc32(b"set/ben/c.wav"), crc32(voice.encode()), take])
+            offset = np.median(whole(corpus, utterance, take) - clean / 2)
+            assert offset == pytest.approx(rng.integers(1, 9), abs=0.6)
+
+
+def test_other_formants_make_speakers_beside_those_of_the_speeds(folder: Path, corpus: Corpus, tmp_path: Path) -> None:
+    wider = prepare(read_manifest(folder), tmp_path / "corpus", replace(CONFIG, formants=(0.86, 1.16)), halved)
+    voices = ("", "@0.9", "~0.86", "~1.16")
+    assert wider.speakers == tuple(f"set-{name}{voice}" for name in ("ann", "ben") for voice in voices)
+    assert len(wider.unlabelled) == 1
+    for speaker in corpus.speakers:
+        for take in range(CONFIG.takes):
+            before, now = whole(corpus, named(corpus, speaker), take), whole(wider, named(wider, speaker), take)
+            assert np.array_equal(before, now), "the speeds are as without"
+    clean = shorten_silences(piece(6, 5))
+    moved = np.clip(np.rint(move_formants(clean, 1.16) * 32768), -32768, 32767).astype(np.int16)
+    assert np.array_equal(whole(wider, named(wider, "set-ben~1.16")), moved)
+    assert open_corpus(wider.folder).config.formants == (0.86, 1.16)
+
+
+def test_the_set_of_every_utterance_is_known(corpus: Corpus, tmp_path: Path) -> None:
+    assert len(corpus.groups) == len(corpus.owner)
+    assert {corpus.groups[utterance] for group in corpus.by_speaker for utterance in group} == {"set"}
+    assert [corpus.groups[utterance] for utterance in corpus.unlabelled] == ["radio"]
+    shutil.copytree(corpus.folder, tmp_path / "older")
+    table = tmp_path / "older" / "utterances.csv"
+    table.write_text("".join(f"{line.rpartition(',')[0]}\n" for line in table.read_text().splitlines()))
+    older = open_corpus(tmp_path / "older")
+    assert np.array_equal(older.owner, corpus.owner)
+    assert set(older.groups) == {"set", ""}, "a corpus of before the column can be used"
 
 
 def test_other_rates_and_channels_become_ours(tmp_path: Path) -> None:
@@ -312,6 +354,32 @@ def test_an_interruption_is_silent_and_leaves_nothing(folder: Path, tmp_path: Pa
     assert [file.name for file in tmp_path.iterdir()] == ["begun"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks of folders there")
+def test_what_a_killed_preparation_has_left_goes_before_the_disk_is_looked_at(
+    folder: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "import functools, pathlib, sys\n"
+        "from diarize.training.corpus import prepare\n"
+        "from diarize.training.manifest import read_manifest\n"
+        "from tests.test_corpus import CONFIG, linger\n"
+        "speech, made, begun = map(pathlib.Path, sys.argv[1:])\n"
+        "prepare(read_manifest(speech), made, CONFIG, functools.partial(linger, begun), workers=2)\n"
+    )
+    begun = tmp_path / "begun"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, folder, tmp_path / "corpus", begun], cwd=Path(__file__).parents[1]
+    ) as running:
+        while not begun.exists() and running.poll() is None:
+            time.sleep(0.02)
+        running.kill()
+    (left,) = tmp_path.glob("corpus.unfinished-*")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000 if left.exists() else usage.free))
+    assert bits(prepare(read_manifest(folder), tmp_path / "corpus", CONFIG, halved)) == bits(corpus)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"begun", "corpus"}
+
+
 def stop(samples: Samples, rng: np.random.Generator) -> Samples:
     raise KeyboardInterrupt
 
@@ -361,6 +429,22 @@ def test_a_disk_too_small_is_told_of_before_anything_is_decoded(
         prepare(read_manifest(folder), tmp_path / "corpus", CONFIG, stop)
     assert raised.value.errno == errno.ENOSPC
     assert not list(tmp_path.iterdir())
+
+
+def test_every_voice_counts_for_the_disk(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    labelled = [utterance for utterance in read_manifest(folder) if utterance.speaker is not None]
+    needs = []
+    for config in (
+        CorpusConfig((1.0,)),
+        CorpusConfig((1.0,), formants=(0.9, 1.1)),
+        CorpusConfig((1.0, 0.8), formants=(0.9,)),
+    ):
+        with pytest.raises(OSError, match="needs up to") as raised:
+            prepare(labelled, tmp_path / "corpus", config, stop)
+        needs.append(float(str(raised.value).split("up to ")[1].split(" GB")[0]))
+    assert needs == pytest.approx([needs[0], 3 * needs[0], 3.25 * needs[0]], rel=0.01)
 
 
 LIMITED = """
@@ -440,6 +524,10 @@ def test_a_damaged_corpus(corpus: Corpus, tmp_path: Path, damage: Callable[[Path
         ({"speeds": ()}, r"speeds must be .*not \(\)"),
         ({"speeds": (1.0, 1.0)}, "different numbers"),
         ({"speeds": (0.1,)}, r"in 0\.5\.\.2"),
+        ({"formants": (1.0,)}, r"formants must be different numbers in 0\.5\.\.2, none of them 1, not \(1\.0,\)"),
+        ({"formants": (1.2, 1.2)}, r"formants must be .*not \(1\.2, 1\.2\)"),
+        ({"formants": (0.4,)}, r"formants must be .*not \(0\.4,\)"),
+        ({"formants": (float("nan"),)}, "formants must be .*nan"),
         ({"takes": 0}, "takes must be at least 1, the clean one, not 0"),
         ({"longest": 0.5}, r"at least 1 s, not 0\.5"),
         ({"seed": -1}, "seed must be at least 0, not -1"),

@@ -25,8 +25,20 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up.  A module imports only from the layers below its own, ...
 LAYERS = [
     {"config", "folders", "types"},
-    {"intervals", "stage"},
-    {"audio", "clustering", "decoding", "embedding", "levels", "models", "profiles", "turns", "vad", "windows"}
+    {"intervals", "powerset", "stage"},
+    {
+        "audio",
+        "clustering",
+        "decoding",
+        "embedding",
+        "levels",
+        "models",
+        "profiles",
+        "turns",
+        "vad",
+        "windows",
+        "segmentation",
+    }
     | {"rttm", "labels", "subtitles", "formats", "metrics", "plot", "crosstalk"},
     {"channels", "embedded", "hub", "inputs", "live", "sources", "transcripts"},
     {"corrections", "edits", "enrolment", "linking", "revisions"},
@@ -48,6 +60,8 @@ BESIDE = {
     ("models", "formats"),  # what is written is written whole
     ("vad", "levels"),  # it hears the levelled audio
     ("vad", "models"),  # and runs a network of its own
+    ("segmentation", "windows"),  # it cuts its own, of the same length and step
+    ("segmentation", "models"),  # and runs a network
     ("doctor", "microphone"),  # it tries whether there is one
     ("labels", "rttm"),  # what writes, scores and draws turns stands on the turn
     ("edits", "corrections"),  # what was changed by hand becomes corrections

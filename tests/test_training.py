@@ -25,11 +25,12 @@ from diarize.models.encoder import SpeakerEncoder
 from diarize.training.batches import BatchConfig
 from diarize.training.carriers import CarrierConfig, Sources
 from diarize.training.corpus import Corpus, CorpusConfig, prepare
-from diarize.training.lessons import Lesson, Lessons, draw_lessons
+from diarize.training.embedder import EmbedderTraining, mask
+from diarize.training.lessons import Lessons, draw_lessons
 from diarize.training.manifest import read_manifest
 from diarize.training.recipe import LossConfig, MaskConfig, OptimizerConfig, Ramp, TrainConfig, load_recipe
 from diarize.training.teacher import teach
-from diarize.training.train import CHECKPOINT, CURVES, WEIGHTS, Training, mask, train
+from diarize.training.train import CHECKPOINT, CURVES, WEIGHTS, Lesson, train
 from diarize.types import SAMPLE_RATE, Samples
 from tests.command import conversation, here
 
@@ -86,16 +87,16 @@ def taught(corpus: Corpus) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     return np.random.default_rng(0).normal(size=(len(corpus.lengths), 7)).astype(np.float32)
 
 
-def run(corpus: Corpus, folder: Path, config: TrainConfig = TINY, until: float = math.inf) -> Training:
+def run(corpus: Corpus, folder: Path, config: TrainConfig = TINY, until: float = math.inf) -> EmbedderTraining:
     folder.mkdir(exist_ok=True)
-    work = Training(config, len(corpus.speakers), taught(corpus), CPU)
+    work = EmbedderTraining(config, len(corpus.speakers), taught(corpus), CPU)
     if (folder / CHECKPOINT).exists():
         work.resume(folder / CHECKPOINT)
     train(work, draw_lessons(Lessons(corpus.folder, None, config), work.step, 6, 0), judge, folder, until)
     return work
 
 
-def weights(work: Training) -> list[torch.Tensor]:
+def weights(work: EmbedderTraining) -> list[torch.Tensor]:
     return [value.clone() for value in work.result().state_dict().values()]
 
 
@@ -248,13 +249,13 @@ def test_the_seed_gives_the_bits_and_a_resumed_run_does_not_differ(corpus: Corpu
 def test_it_learns_to_tell_the_speakers_apart(corpus: Corpus) -> None:
     plain = replace(TINY, loss=LossConfig(margin=Ramp(0.0, 0.01), distillation=0), mask=MaskConfig(0, 0))
     config = replace(plain, optimizer=OptimizerConfig(steps=25, warm_up=2, rate=5e-3, average=0.5))
-    work = Training(config, len(corpus.speakers), None, CPU)
+    work = EmbedderTraining(config, len(corpus.speakers), None, CPU)
     losses = [work.learn(lesson)["softmax"] for lesson in draw_lessons(Lessons(corpus.folder, None, config), 0, 25, 0)]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
 def test_speech_of_nobody_knows_whom_teaches_by_the_teacher_only(corpus: Corpus) -> None:
-    work = Training(TINY, len(corpus.speakers), taught(corpus), CPU)
+    work = EmbedderTraining(TINY, len(corpus.speakers), taught(corpus), CPU)
     waveforms, speakers, utterances = next(iter(lessons(corpus, TINY)))
     unknown = speakers.clone()
     unknown[2:] = -1
@@ -265,22 +266,23 @@ def test_speech_of_nobody_knows_whom_teaches_by_the_teacher_only(corpus: Corpus)
 def test_a_run_goes_on_from_a_model_of_the_same_widths(corpus: Corpus, tmp_path: Path) -> None:
     first = run(corpus, tmp_path)
     model = str(tmp_path / WEIGHTS)
-    next_one = Training(replace(TINY, start=model), len(corpus.speakers), taught(corpus), CPU)
+    next_one = EmbedderTraining(replace(TINY, start=model), len(corpus.speakers), taught(corpus), CPU)
     for name, value in first.result().state_dict().items():
         assert torch.allclose(value.float(), next_one.network.state_dict()[name].float(), atol=1e-3), name
     before = weights(next_one)
     next_one.learn(next(iter(lessons(corpus, TINY))))
     assert not all(torch.equal(a, b) for a, b in zip(before, weights(next_one), strict=True))
     with pytest.raises(ValueError, match="set its widths"):
-        Training(replace(TINY, start=model, channels=24), len(corpus.speakers), None, CPU)
+        EmbedderTraining(replace(TINY, start=model, channels=24), len(corpus.speakers), None, CPU)
 
 
 def test_a_checkpoint_of_another_configuration_or_of_something_else(corpus: Corpus, tmp_path: Path) -> None:
     run(corpus, tmp_path)
-    other = Training(replace(TINY, seed=9, loss=LossConfig(centres=2)), len(corpus.speakers), taught(corpus), CPU)
+    config = replace(TINY, seed=9, loss=LossConfig(centres=2))
+    other = EmbedderTraining(config, len(corpus.speakers), taught(corpus), CPU)
     with pytest.raises(ValueError, match=r"another configuration \(seed was 1, now 9; loss\.centres was 1, now 2\)"):
         other.resume(tmp_path / CHECKPOINT)
-    work = Training(TINY, len(corpus.speakers), taught(corpus), CPU)
+    work = EmbedderTraining(TINY, len(corpus.speakers), taught(corpus), CPU)
     for name, content in (("text", b"hello"), ("half", (tmp_path / CHECKPOINT).read_bytes()[:1000])):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=f"{name} is no checkpoint") as raised:
@@ -293,8 +295,8 @@ def test_a_checkpoint_of_another_configuration_or_of_something_else(corpus: Corp
 
 def test_a_checkpoint_of_other_speakers(corpus: Corpus, tmp_path: Path) -> None:
     run(corpus, tmp_path)
-    with pytest.raises(ValueError, match="is of other speakers: give the speech it was taught with"):
-        Training(TINY, len(corpus.speakers) - 1, taught(corpus), CPU).resume(tmp_path / CHECKPOINT)
+    with pytest.raises(ValueError, match="is of other speakers or another network: give the speech it was taught with"):
+        EmbedderTraining(TINY, len(corpus.speakers) - 1, taught(corpus), CPU).resume(tmp_path / CHECKPOINT)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_nothing_half(corpus: Corpus, tmp_path: Path) -> None:

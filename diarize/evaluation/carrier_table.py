@@ -17,6 +17,7 @@ from diarize.evaluation.listening import CLEAN, Carry, Condition, Embeddings
 from diarize.evaluation.scoring import cosines
 from diarize.evaluation.trials import Trials
 from diarize.training.carriers import Sources, over
+from diarize.training.lessons import sources_of
 from diarize.training.manifest import Split
 from diarize.training.recording import rms
 from diarize.types import Samples
@@ -81,12 +82,10 @@ def carry_to(category: str, samples: Samples, rng: np.random.Generator, sources:
 
 
 def carriers_of(folder: Path, split: Split) -> Carry:
-    """Carriers with the split's recorded noises and measured rooms or, where there are none, with computed ones."""
-    try:
-        sources = Sources.from_folder(folder, split)
-    except ValueError as error:
-        _log.warning("noises and rooms are computed ones: %s", error)
-        sources = Sources.computed()
+    """Carriers with the noises and rooms of `sources_of`; of computed ones, the log warns.  ValueError as there."""
+    sources = sources_of(folder, split)
+    if sources is Sources.computed():
+        _log.warning("noises and rooms are computed ones: no noise/ and rirs/ in %s", folder)
     return partial(_carry, sources)
 
 

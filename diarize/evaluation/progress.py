@@ -46,7 +46,7 @@ def progress_judge(
 
     heard = disturb(crops(corpus.takes - 1), rng, carriers, sources)
     kinds = {"clean": crops(0), "heard": heard}
-    sets = np.array([corpus.speakers[owner].partition("-")[0] for owner in corpus.owner[numbers]])
+    sets = np.array(corpus.groups)[numbers]
     first, second = np.triu_indices(len(numbers), 1)
     tried = sets[first] == sets[second]
     first, second = first[tried], second[tried]

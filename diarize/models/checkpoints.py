@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from diarize.formats import write_atomically
-from diarize.models.ecapa_tdnn import EcapaTdnn
 from diarize.models.families import FAMILIES, Family, family_of
 from diarize.models.torchscript import is_torchscript, load_torchscript
 
@@ -97,8 +96,8 @@ def load_checkpoint(path: Path, *, trust: bool = False, device: torch.device = C
     return Checkpoint(network.eval(), features.eval(), dimensions, family.name, family.threshold, fingerprint, metadata)
 
 
-def write_checkpoint(network: EcapaTdnn, file: Path, metadata: Mapping[str, str]) -> None:
-    """Write a network as safetensors, whole or not at all, in the layout that `load_checkpoint` reads.
+def write_checkpoint(network: nn.Module, file: Path, metadata: Mapping[str, str]) -> None:
+    """Write a network as safetensors, whole or not at all; a speaker encoder as `load_checkpoint` reads it.
 
     Weights are written in half precision, running statistics in single precision: a variance may be beyond 65504.
     Equal weights and metadata give equal bytes, so equal fingerprints.

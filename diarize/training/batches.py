@@ -66,7 +66,8 @@ def check_batches(config: BatchConfig, speakers: int, unlabelled: int) -> None:
 def draw_batch(corpus: Corpus, config: BatchConfig, rng: np.random.Generator) -> Batch:
     """Draw speakers, all alike, then their utterances, then a stretch and a take of each; the state gives the bits.
 
-    A corpus of a single take is heard clean.  Raises ValueError as `check_batches`.
+    What is heard is never take 0, the clean one, unless there is no other: how much of it is clean is said by the
+    carriers that made the other takes.  Raises ValueError as `check_batches`.
     """
     check_batches(config, len(corpus.speakers), len(corpus.unlabelled))
     speakers = rng.choice(len(corpus.speakers), config.speakers, replace=False)

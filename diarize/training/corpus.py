@@ -1,4 +1,4 @@
-"""Speech decoded once: every utterance, at every speed and over several carriers, in one memory-mapped file."""
+"""Speech decoded once: every utterance, by several voices and over several carriers, in one memory-mapped file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import errno
 import json
 import logging
 import multiprocessing
-import os
 import shutil
-import zlib
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,21 +20,18 @@ from pathlib import Path
 from threading import Thread
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
 
-from diarize.audio import AudioError, Pcm, to_pcm
+from diarize.audio import AudioError, Pcm
 from diarize.config import from_mapping
 from diarize.training.manifest import Utterance, fingerprint
 from diarize.training.spoken import read_spoken
-from diarize.types import SAMPLE_RATE, Samples
+from diarize.training.takes import Carry, Perturbation, make_takes
+from diarize.training.unfinished import made_whole
+from diarize.types import SAMPLE_RATE
 
-Carry = Callable[[Samples, np.random.Generator], Samples]
-"""Speech as it arrives over a drawn carrier: of the same length, sample for sample in its place.  With more than one
-worker it travels to other processes: a module's function, or a `functools.partial` of one."""
-
-_Takes = list[tuple[float, Pcm]]
-"""An utterance at each of its speeds: shape (takes, samples)."""
+_Takes = list[tuple[str, Pcm]]
+"""An utterance by each of its voices, by the mark of its `Perturbation`: shape (takes, samples)."""
 
 _SAMPLES, _TABLE, _CONFIG = "samples.s16", "utterances.csv", "corpus.json"
 _AHEAD = 32  # utterances a worker is given at a time; what they made waits in memory to be written in order
@@ -48,8 +43,8 @@ _log = logging.getLogger(__name__)
 class CorpusConfig:
     """What a corpus is made of.
 
-    speeds: at each, every speaker becomes a speaker of their own, tempo and pitch changed together (Ko et al., "Audio
-        Augmentation for Speech Recognition", 2015; as speakers: Yamamoto et al., 2019).
+    speeds, formants: at each speed every speaker becomes a speaker of their own, and with each factor of the formants
+        another, as `Perturbation` says.
     takes: of every utterance; the first is clean, the others are carried.
     longest: seconds of a file that are used, from its start.
     seed: of what is drawn for the takes.
@@ -59,10 +54,13 @@ class CorpusConfig:
     takes: int = 4
     longest: float = 20.0
     seed: int = 0
+    formants: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.speeds or len(set(self.speeds)) < len(self.speeds) or not all(0.5 <= s <= 2 for s in self.speeds):
             raise ValueError(f"speeds must be different numbers in 0.5..2, not {self.speeds}")
+        if len({1.0, *self.formants}) <= len(self.formants) or not all(0.5 <= f <= 2 for f in self.formants):
+            raise ValueError(f"formants must be different numbers in 0.5..2, none of them 1, not {self.formants}")
         if self.takes < 1:
             raise ValueError(f"takes must be at least 1, the clean one, not {self.takes}")
         if self.longest < 1:
@@ -70,13 +68,19 @@ class CorpusConfig:
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, not {self.seed}")
 
+    @property
+    def voices(self) -> tuple[Perturbation, ...]:
+        """What is made of every speaker."""
+        return (*map(Perturbation, self.speeds), *(Perturbation(formants=factor) for factor in self.formants))
+
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
     """Prepared speech.
 
-    speakers: their names, in order; "NAME@0.9" is NAME at another speed.
+    speakers: their names, in order; "NAME@0.9" is NAME at another speed, "NAME~0.9" with other formants.
     owner: index into `speakers` of each utterance, -1 for an unlabelled one, shape (utterances,).
+    groups: the set that each is from.
     lengths: samples of each, shape (utterances,).
     config, manifest: what it was made with, and the `fingerprint` of what it was made of.
     left_out: how many files were, by the reason.
@@ -85,6 +89,7 @@ class Corpus:
     folder: Path
     speakers: tuple[str, ...]
     owner: NDArray[np.int64]
+    groups: tuple[str, ...]
     lengths: NDArray[np.int64]
     config: CorpusConfig
     manifest: str
@@ -146,13 +151,15 @@ def open_corpus(folder: Path) -> Corpus:
         speakers = tuple(sorted({row["speaker"] for row in rows} - {""}))
         index = {"": -1} | {name: number for number, name in enumerate(speakers)}
         owner = np.array([index[row["speaker"]] for row in rows], np.int64)
+        # a table of before there was this column
+        groups = tuple(row.get("set", row["speaker"].partition("-")[0]) for row in rows)
         lengths = np.array([row["samples"] for row in rows], np.int64)
         size = (folder / _SAMPLES).stat().st_size
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder}: a damaged corpus ({error}); prepare it again") from error
     if size != (wanted := 2 * config.takes * int(lengths.sum())):
         raise ValueError(f"{folder / _SAMPLES}: {size:,} bytes where {wanted:,} belong; copy or prepare it again")
-    return Corpus(folder, speakers, owner, lengths, config, manifest, left_out)
+    return Corpus(folder, speakers, owner, groups, lengths, config, manifest, left_out)
 
 
 def prepare(
@@ -161,42 +168,40 @@ def prepare(
     """Decode utterances into a new folder, which appears when it is whole; the same bits with any number of workers.
 
     Silences are shortened as by `shorten_silences`; scale is kept, and what is beyond full scale is clipped.
-    What is drawn for a take depends on the seed, the utterance's name, the speed and the take only.  Unlabelled speech
-    is taken at its own speed only.  Files that cannot be decoded and those in which no voice is heard are left out,
+    What is drawn for a take depends on the seed, the utterance's name, the voice and the take only.  Unlabelled speech
+    is taken by its own voice only.  Files that cannot be decoded and those in which no voice is heard are left out,
     logged and counted, and with them speakers of whom nothing is left.
 
     Raises FileExistsError where the folder is there, ValueError where no speaker is left or a carrier changes the
     length, and OSError where the disk is full or cannot be written to, or a worker dies: then nothing is left behind.
+    What a process that was killed has left behind is removed.
     """
     if folder.exists():
         raise FileExistsError(errno.EEXIST, "is there already; open it, remove it or give another", str(folder))
     folder.parent.mkdir(parents=True, exist_ok=True)
     needed = sum(_bytes(utterance, config) for utterance in utterances)
-    if (free := shutil.disk_usage(folder.parent).free) < needed:
-        raise OSError(errno.ENOSPC, f"needs up to {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free", str(folder))
-    beside = folder.with_name(f"{folder.name}.unfinished-{os.getpid()}")
-    try:
-        beside.mkdir()
-        with closing(_made(utterances, config, carry, workers)) as made:
+    with made_whole(folder) as beside, closing(_made(utterances, config, carry, workers)) as made:
+        if (free := shutil.disk_usage(folder.parent).free) < needed:
+            needs = f"needs up to {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free"
+            raise OSError(errno.ENOSPC, needs, str(folder))
+        try:
             _write(utterances, beside, config, made)
-        beside.rename(folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise OSError(error.errno, f"{error.strerror}; it needs up to {needed / 1e9:.3g} GB", str(folder)) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            needs = f"{error.strerror}; it needs up to {needed / 1e9:.3g} GB"
+            raise OSError(error.errno, needs, str(folder)) from error
     return open_corpus(folder)
 
 
 def _bytes(utterance: Utterance, config: CorpusConfig) -> int:
     """What is to be written of an utterance."""
-    seconds = min(utterance.seconds, config.longest) * sum(1 / speed for speed in _speeds(utterance, config))
+    seconds = min(utterance.seconds, config.longest) * sum(1 / voice.speed for voice in _voices(utterance, config))
     return round(2 * SAMPLE_RATE * seconds * config.takes)
 
 
-def _speeds(utterance: Utterance, config: CorpusConfig) -> tuple[float, ...]:
-    return config.speeds if utterance.speaker is not None else (1.0,)
+def _voices(utterance: Utterance, config: CorpusConfig) -> tuple[Perturbation, ...]:
+    return config.voices if utterance.speaker is not None else (Perturbation(),)
 
 
 def _made(utterances: Sequence[Utterance], config: CorpusConfig, carry: Carry, workers: int) -> Generator[_Takes | str]:
@@ -235,26 +240,10 @@ def _make(config: CorpusConfig, carry: Carry, utterance: Utterance) -> _Takes | 
     if not len(samples):
         _log.warning("%s: no voice is heard in it; it is left out", utterance.file)
         return "silent"
-    return [(speed, _takes(utterance, samples, speed, config, carry)) for speed in _speeds(utterance, config)]
-
-
-def _takes(utterance: Utterance, samples: Samples, speed: float, config: CorpusConfig, carry: Carry) -> Pcm:
-    if speed != 1:
-        samples = soxr.resample(samples, speed * SAMPLE_RATE, SAMPLE_RATE)
-    takes = np.empty((config.takes, len(samples)), np.int16)
-    takes[0] = to_pcm(samples)
-    for take in range(1, config.takes):
-        rng = np.random.default_rng(
-            [config.seed, zlib.crc32(utterance.name.encode()), zlib.crc32(f"{speed:g}".encode()), take]
-        )
-        carried = carry(samples.copy(), rng)
-        if carried.shape != samples.shape or not np.isfinite(carried).all():
-            raise ValueError(
-                f"{utterance.file}: the carrier made shape {carried.shape} of {samples.shape}, or no numbers; "
-                "it must keep the length"
-            )
-        takes[take] = to_pcm(carried)
-    return takes
+    return [
+        (voice.mark, make_takes(voice(samples), config.takes, carry, config.seed, utterance.name, voice.mark))
+        for voice in _voices(utterance, config)
+    ]
 
 
 def _write(utterances: Sequence[Utterance], folder: Path, config: CorpusConfig, made: Iterable[_Takes | str]) -> None:
@@ -262,15 +251,15 @@ def _write(utterances: Sequence[Utterance], folder: Path, config: CorpusConfig, 
     files: Counter[str] = Counter()
     with (folder / _SAMPLES).open("wb") as samples, (folder / _TABLE).open("w", newline="", encoding="utf-8") as table:
         rows = csv.writer(table)
-        rows.writerow(("file", "speaker", "samples"))
+        rows.writerow(("file", "speaker", "samples", "set"))
         for utterance, takes in zip(utterances, made, strict=True):
             if isinstance(takes, str):
                 left_out[takes] += 1
                 continue
             name = utterance.speaker or ""
             files[name] += 1
-            for speed, pcm in takes:
-                rows.writerow((utterance.name, name if speed == 1 else f"{name}@{speed:g}", pcm.shape[1]))
+            for voice, pcm in takes:
+                rows.writerow((utterance.name, f"{name}{voice}", pcm.shape[1], utterance.group))
                 samples.write(pcm.astype("<i2", copy=False).data)
     _tell(utterances, left_out, files, folder)
     about = {"config": asdict(config), "manifest": fingerprint(utterances), "left_out": dict(left_out)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,12 +69,17 @@ class Talker:
         while True:
             said = False
             for index in self._rng.permutation(len(self.voice.files)):
-                for samples, active in utterance_pieces(read_audio(self.voice.files[index])):
+                for samples, active in _pieces_of(self.voice.files[index]):
                     gap = min(_LONGEST_GAP, int(self._rng.exponential(_GAP)))
                     yield np.pad(samples, (0, gap * FRAME)), np.pad(active, (0, gap))
                     said = True
             if not said:
                 raise ValueError(f"{self.voice.name}: nothing is heard in any of its {len(self.voice.files)} files")
+
+
+@lru_cache(maxsize=4096)  # of some seconds each: a gigabyte at most, for whoever simulates hour after hour
+def _pieces_of(file: Path) -> list[tuple[Samples, NDArray[np.bool_]]]:
+    return utterance_pieces(read_audio(file))
 
 
 def utterance_pieces(samples: Samples) -> list[tuple[Samples, NDArray[np.bool_]]]:

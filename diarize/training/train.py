@@ -1,106 +1,115 @@
-"""The training of a speaker encoder: one step, what it takes to go on, and the loop."""
+"""A training run: one step, what it takes to go on, and the loop."""
 
 from __future__ import annotations
 
 import io
 import logging
 import math
-import shutil
 import time
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import Generic, Protocol, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from diarize.formats import write_atomically
-from diarize.models.checkpoints import load_checkpoint, write_checkpoint
-from diarize.models.ecapa_tdnn import EcapaTdnn
-from diarize.models.encoder import resolve
-from diarize.models.features import FilterBank
+from diarize.models.checkpoints import write_checkpoint
 from diarize.training.curves import append_row, draw_curves
-from diarize.training.lessons import Lesson
-from diarize.training.losses import AngularMargin, Distillation
-from diarize.training.recipe import MaskConfig, TrainConfig
+from diarize.training.recipe import OptimizerConfig
 
 _log = logging.getLogger(__name__)
 
 CHECKPOINT, CURVES, WEIGHTS = "checkpoint.pt", "curves.csv", "model.safetensors"
 """What a run leaves in its folder, beside a picture of the curves."""
 
-Judge = Callable[[EcapaTdnn], Mapping[str, float]]
+Lesson = tuple[Tensor, ...]
+"""What one step hears and is to learn from it; the first is the waveforms, shape (n, samples)."""
+
+Network = TypeVar("Network", bound=nn.Module)
+
+Judge = Callable[[Network], Mapping[str, float]]
 """Says how good a network is, in named numbers for the curves."""
 
 
-class Training:
-    """A network on its way.
+class Recipe(Protocol):
+    """What every recipe says; see `TrainConfig`."""
 
-    speakers: how many teach.  taught: the teacher's embedding of each utterance, shape (utterances, dimensions);
-    None where no teacher is asked.  step: how many steps were made.
+    @property
+    def seed(self) -> int:
+        """Of all that is drawn."""
+
+    @property
+    def every(self) -> int:
+        """Steps between two checkpoints."""
+
+    @property
+    def optimizer(self) -> OptimizerConfig:
+        """How the weights move."""
+
+
+class Training(ABC, Generic[Network]):
+    """A network on its way; what it learns, `losses`, is each kind's own.
+
+    config: a recipe, which is a dataclass.  heads: what learns with the network and is thrown away in the end, by name.
+    step: how many steps were made.
     """
 
-    def __init__(
-        self, config: TrainConfig, speakers: int, taught: NDArray[np.float32] | None, device: torch.device
-    ) -> None:
-        torch.manual_seed(config.seed)
-        self.config, self.device, self.step = config, device, 0
-        self.network = (_started(config) if config.start else EcapaTdnn(config.network)).to(device).train()
-        self._compiled = _compiled(self.network)
-        self._features = FilterBank().to(device)
-        self._margin = AngularMargin(speakers, config.embedding, config.loss.centres).to(device)
-        self._taught = None if taught is None else torch.from_numpy(taught).to(device)
-        self._teacher = None if taught is None else Distillation(config.embedding, taught.shape[1]).to(device)
+    def __init__(self, config: Recipe, network: Network, heads: Mapping[str, nn.Module], device: torch.device) -> None:
+        self.recipe, self.device, self.step = config, device, 0
+        self.network = network.to(device).train()
+        self.heads = {name: head.to(device) for name, head in heads.items()}
         keep = get_ema_multi_avg_fn(config.optimizer.average)  # type: ignore[no-untyped-call]  # torch's own gap
         self._average = AveragedModel(self.network, multi_avg_fn=keep, use_buffers=True)
-        parameters = [p for part in self._learning() for p in part.parameters()]
+        learning: list[nn.Module] = [self.network, *self.heads.values()]
+        self._parameters = [p for part in learning for p in part.parameters()]
         self._optimizer = torch.optim.AdamW(
-            parameters, config.optimizer.rate, weight_decay=config.optimizer.decay, fused=True
+            self._parameters, config.optimizer.rate, weight_decay=config.optimizer.decay, fused=True
         )
+
+    @abstractmethod
+    def losses(self, lesson: Lesson) -> dict[str, tuple[float, Tensor]]:
+        """The losses of a lesson by name, each with its weight in the sum."""
+
+    def scheduled(self) -> dict[str, float]:
+        """What of the recipe changes from step to step, as it is now, by name: for the curves."""
+        return {"rate": self.recipe.optimizer.rate_at(self.step)}
+
+    def about(self) -> dict[str, str]:
+        """What the file of weights is to say beside them."""
+        return {"steps": str(self.step)}
 
     def learn(self, lesson: Lesson) -> dict[str, float]:
         """Make one step; its losses, their weights not in them.  ValueError where they are not finite."""
-        config, share = self.config, self.step / self.config.optimizer.steps
-        waveforms, speakers, utterances = (part.to(self.device) for part in lesson)
-        with torch.no_grad():
-            hidden = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
-            features = mask(self._features(waveforms), config.mask, hidden)
-        with torch.autocast(self.device.type, torch.bfloat16):  # the losses stay in float32
-            embeddings = self._compiled(features)
-        embeddings = embeddings.float()
-        known = speakers >= 0
-        margin, scale = config.loss.margin.at(share), config.loss.scale.at(share)
-        losses = {"softmax": self._margin(embeddings[known], speakers[known], margin, scale)}
-        total = losses["softmax"]
-        if self._teacher is not None and self._taught is not None:
-            losses["distillation"] = self._teacher(embeddings, self._taught[utterances])
-            total = total + config.loss.distillation * losses["distillation"]
+        optimizer = self.recipe.optimizer
+        losses = self.losses(lesson)
+        total = torch.stack([weight * loss for weight, loss in losses.values()]).sum()
         if not total.isfinite():
             raise ValueError(f"step {self.step}: the loss is {total.item()}: lower optimizer.rate")
         for group in self._optimizer.param_groups:
-            group["lr"] = config.optimizer.rate_at(self.step)
+            group["lr"] = optimizer.rate_at(self.step)
         self._optimizer.zero_grad()
-        total.backward()
-        nn.utils.clip_grad_norm_([p for g in self._optimizer.param_groups for p in g["params"]], config.optimizer.clip)
+        total.backward()  # type: ignore[no-untyped-call]  # torch's own gap
+        nn.utils.clip_grad_norm_(self._parameters, optimizer.clip)
         self._optimizer.step()
         self._average.update_parameters(self.network)
         self.step += 1
-        return {name: loss.item() for name, loss in losses.items()}
+        return {name: loss.item() for name, (_, loss) in losses.items()}
 
-    def result(self) -> EcapaTdnn:
+    def result(self) -> Network:
         """The network as it is to be used: the moving average of the weights."""
-        return cast(EcapaTdnn, self._average.module).eval()
+        network: Network = self._average.module.eval()  # type: ignore[assignment]  # a copy of the network
+        return network
 
     def save(self, file: Path) -> None:
         """Write all it takes to go on, whole or not at all: then what was there stays.  OSError says so."""
         content = io.BytesIO()  # torch's own writing fails with errors of its own where a disk is full
         state = {name: part.state_dict() for name, part in self._parts().items()}
-        torch.save({"config": asdict(self.config), "step": self.step, **state}, content)
+        torch.save({"config": self._settings(), "step": self.step, **state}, content)
         write_atomically(file, content.getvalue())
 
     def resume(self, file: Path) -> None:
@@ -115,40 +124,28 @@ class Training:
             state = None
         if not isinstance(state, dict) or "config" not in state:
             raise ValueError(f"{file} is no checkpoint of a training run, or damaged: start without --resume")
-        if different := _differences(state["config"], asdict(self.config)):
+        if different := _differences(state["config"], self._settings()):
             raise ValueError(f"{file} is of another configuration ({'; '.join(different)}): start without --resume")
-        if state["margin"]["directions"].shape != self._margin.directions.shape:
-            raise ValueError(f"{file} is of other speakers: give the speech it was taught with, or no --resume")
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+        try:
+            for name, part in self._parts().items():
+                part.load_state_dict(state[name])
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(
+                f"{file} is of other speakers or another network: give the speech it was taught with, or no --resume"
+            ) from error
         self.step = state["step"]
 
-    def _learning(self) -> list[nn.Module]:
-        return [self.network, self._margin, *([self._teacher] if self._teacher else [])]
+    def _settings(self) -> dict[str, object]:
+        return asdict(self.recipe)  # type: ignore[call-overload, no-any-return]  # every recipe is a dataclass
 
     def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
-        parts: dict[str, nn.Module | torch.optim.Optimizer] = {"network": self.network, "margin": self._margin}
-        if self._teacher:
-            parts["teacher"] = self._teacher
-        return {**parts, "average": self._average, "optimizer": self._optimizer}
-
-
-def mask(features: Tensor, config: MaskConfig, generator: torch.Generator) -> Tensor:
-    """Features, shape (n, frames, bands), with a stretch of time and one of bands set to their mean, 0, in each."""
-    kept = torch.ones((*features.shape[:1], 1, 1))
-    for axis, widest in ((1, config.frames), (2, config.bands)):
-        size = features.shape[axis]
-        width = torch.randint(0, min(widest, size) + 1, (len(features), 1), generator=generator)
-        start = (torch.rand(len(features), 1, generator=generator) * (size - width + 1)).long()
-        place = torch.arange(size)
-        kept = kept * ((place < start) | (place >= start + width)).float().unsqueeze(3 - axis)
-    return features * kept.to(features.device)
+        return {"network": self.network, **self.heads, "average": self._average, "optimizer": self._optimizer}
 
 
 def train(
-    work: Training,
+    work: Training[Network],
     lessons: Iterable[Lesson],
-    judge: Judge,
+    judge: Judge[Network],
     folder: Path,
     until: float = math.inf,
     tell: Callable[[str], None] = _log.info,
@@ -156,7 +153,7 @@ def train(
     """Make the steps that are left, or those until `time.monotonic()` is past `until`.
 
     lessons: one for each step that is left, in order.
-    folder: where checkpoints, curves and the weights go, every `config.every` steps and at the end.
+    folder: where checkpoints, curves and the weights go, every `recipe.every` steps and at the end.
     tell: is told, in a line, how it goes.
     Raises ValueError for a loss that is not finite, OSError where nothing can be written; the last checkpoint stays.
     """
@@ -165,8 +162,8 @@ def train(
     for lesson in lessons:
         for name, loss in work.learn(lesson).items():
             sums[name] += loss
-        last = work.step == work.config.optimizer.steps or time.monotonic() > until
-        if work.step % work.config.every == 0 or last:
+        last = work.step == work.recipe.optimizer.steps or time.monotonic() > until
+        if work.step % work.recipe.every == 0 or last:
             made = work.step - steps
             speed = made * len(lesson[0]) / (time.monotonic() - began)
             _write(work, {name: total / made for name, total in sums.items()}, speed, judge, folder, tell)
@@ -177,40 +174,22 @@ def train(
 
 
 def _write(
-    work: Training,
+    work: Training[Network],
     losses: Mapping[str, float],
     speed: float,
-    judge: Judge,
+    judge: Judge[Network],
     folder: Path,
     tell: Callable[[str], None],
 ) -> None:
-    config, share = work.config, work.step / work.config.optimizer.steps
-    settings = {"rate": config.optimizer.rate_at(work.step), "margin": config.loss.margin.at(share)}
-    row = {**losses, **judge(work.result()), **settings, "crops_per_second": speed}
-    tell(f"step {work.step} of {config.optimizer.steps}: {', '.join(f'{name} {v:.4g}' for name, v in row.items())}")
+    row = {**losses, **judge(work.result()), **work.scheduled(), "crops_per_second": speed}
+    tell(
+        f"step {work.step} of {work.recipe.optimizer.steps}: {', '.join(f'{name} {v:.4g}' for name, v in row.items())}"
+    )
     row = {"step": float(work.step), **row}
     append_row(folder / CURVES, row)
     draw_curves(folder / CURVES, folder / "curves.png")
-    write_checkpoint(work.result(), folder / WEIGHTS, {"steps": str(work.step)})
+    write_checkpoint(work.result(), folder / WEIGHTS, work.about())
     work.save(folder / CHECKPOINT)
-
-
-def _started(config: TrainConfig) -> EcapaTdnn:
-    """The network of the model that a run starts from.  ValueError where it is another one."""
-    network = load_checkpoint(resolve(config.start)).network
-    if not isinstance(network, EcapaTdnn) or network.config != config.network:
-        widths = network.config if isinstance(network, EcapaTdnn) else type(network).__name__
-        raise ValueError(f"start {config.start!r} is {widths}; the recipe wants {config.network}: set its widths")
-    return network.requires_grad_()
-
-
-def _compiled(network: EcapaTdnn) -> Callable[[Tensor], Tensor]:
-    """The network compiled where there is a compiler, which makes a step on a CPU half as fast again."""
-    if not any(map(shutil.which, ("g++", "clang++"))):
-        _log.warning("no C++ compiler here: training goes on without, slower")
-        return network
-    compiled: Callable[[Tensor], Tensor] = torch.compile(network)
-    return compiled
 
 
 def _differences(was: Mapping[str, object], now: Mapping[str, object], prefix: str = "") -> list[str]:

@@ -1,0 +1,1 @@
+"""The training of the network that says who of a few local voices talks."""
