@@ -1,6 +1,7 @@
 # make demo    a sample conversation, diarized: turns, RTTM, a picture, the error against the exact reference
 # make test    lint, types, tests
-# make bench   the tables of the README; make bench-live those about live use; bench-long, bench-identification, bench-embedder the others
+# make bench   the tables of the README; make bench-live those about live use; bench-long, bench-identification, bench-embedder,
+#                bench-segmentation the others
 # make lint    lint and types only
 # make clean   remove everything that the other targets made
 #
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts --constraint constraints.txt $(PIP_ARGS)
 SAMPLE := examples/sample/conversation
 
-.PHONY: demo test lint bench bench-live bench-long bench-identification bench-embedder clean
+.PHONY: demo test lint bench bench-live bench-long bench-identification bench-embedder bench-segmentation clean
 .NOTPARALLEL:      # two installations into one .venv would meet
 .DELETE_ON_ERROR:  # no half-made .venv is taken for a whole one
 
@@ -51,6 +52,9 @@ bench-identification: $(VENV)/bench.stamp
 
 bench-embedder: $(VENV)/bench.stamp
 	$(BIN)/python examples/embedder_benchmark.py --real
+
+bench-segmentation: $(VENV)/bench.stamp
+	$(BIN)/python examples/segmentation_benchmark.py --real
 
 bench-long: $(VENV)/bench.stamp
 	$(BIN)/python examples/long_benchmark.py

@@ -36,7 +36,8 @@ def override(old: Iterable[Turn], new: Sequence[Turn]) -> tuple[Turn, ...]:
 def told(channels: Channels, corrections: Sequence[Turn]) -> Channels:
     """The windows of each channel with the people that corrections name in them, without those where nobody talks.
 
-    A person talks in a window when a correction says so of more than half of the speech in it, and of nobody else.
+    A person talks in a window when a correction says so of more than half of the speech in it, and of nobody else; of
+    several windows of a group in the first, which is the surest voice, and in the others nobody does.
     Each talks on one channel, that on which corrections name them most.
     """
     talk = talking(corrections)
@@ -49,14 +50,15 @@ def told(channels: Channels, corrections: Sequence[Turn]) -> Channels:
     for channel, (windows, share) in enumerate(zip(channels, shares, strict=True)):
         most = share > 0.5
         ones = np.where(most.sum(axis=1) == 1, most.argmax(axis=1), -1).tolist()
-        people = [(window, names[one] if one >= 0 else None, one) for window, one in zip(windows, ones, strict=True)]
-        marked.append(
-            tuple(
-                replace(window, person=name) if name is not None and homes[one] == channel else window
-                for window, name, one in people
-                if name != ""
-            )
-        )
+        kept = []
+        found: set[tuple[int, int]] = set()  # the groups and the people in them
+        for window, one in zip(windows, ones, strict=True):
+            if one < 0 or (names[one] != "" and homes[one] != channel):
+                kept.append(window)
+            elif names[one] != "" and (window.group, one) not in found:
+                kept.append(replace(window, person=names[one]))
+                found.add((window.group, one))
+        marked.append(tuple(kept))
     return tuple(marked)
 
 

@@ -146,13 +146,13 @@ class _Heard:
 
     def __init__(self, channels: Channels) -> None:
         windows = [window for channel in channels for window in channel]
-        self._middles = np.array([(window.start + window.end) // 2 for window in windows], np.int64)
+        self._middles = np.array([(one.speech[0][0] + one.speech[-1][1]) // 2 for one in windows], np.int64)
         self._embeddings = (
             np.stack([window.embedding for window in windows]) if windows else np.zeros((0, 1), np.float32)
         )
 
     def voice(self, stretches: Sequence[Interval]) -> NDArray[np.float32]:
-        """The unit mean of the windows with their middle in these stretches; zeros where there are none."""
+        """The unit mean of the windows with the middle of their speech in these stretches; zeros without any."""
         inside = np.zeros(len(self._middles), bool)
         for start, end in stretches:
             inside |= (start <= self._middles) & (self._middles < end)

@@ -84,8 +84,7 @@ def embed(
 
 def quality(window: SpeechWindow, length: int) -> float:
     """The share of the canonical length that is distinct speech of this voice, in (0, 1]."""
-    spoken = sum(end - start for start, end in window.speech)
-    return min(spoken / length, 1.0)
+    return min(len(window.samples) / length, 1.0)
 
 
 def average_crops(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:

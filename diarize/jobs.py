@@ -19,11 +19,11 @@ from diarize.engines.local import Engine, side_by_side
 from diarize.formats import Diarization
 from diarize.linking import LinkingConfig, link, voices_of
 from diarize.orders import Order, Outcome, check_writable, explain
-from diarize.pipeline import Progress as Told
 from diarize.pipeline import SpeakerDiarization, load_config, recluster
 from diarize.plot import plot_timeline
 from diarize.profiles.people import People
 from diarize.rttm import turns_from
+from diarize.sources import Progress as Told
 
 log = logging.getLogger(__name__)
 

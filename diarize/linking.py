@@ -161,13 +161,17 @@ def link_voices(voices: Embeddings, recordings: Labels, threshold: float, known:
 def _means(
     recording: EmbeddedRecording, answer: Diarization, talk: Mapping[str, Sequence[Interval]]
 ) -> dict[str, Embeddings]:
-    """The mean voice of each speaker: of the windows in which this one talks most.  Without such there is none."""
+    """The mean voice of each speaker: of the windows in which this one talks most.  Without such there is none.
+
+    Where several talk in all of a window's speech, its voice may be either's, and does not count.
+    """
     means: dict[str, Embeddings] = {}
     for channel, windows in enumerate(recording.channels, start=1):
         here = [name for name in talk if answer.channels.get(name, channel) == channel]
         if here and windows:
             spoken = shared([window.speech for window in windows], [talk[name] for name in here])
-            most = np.where(spoken.any(axis=1), spoken.argmax(axis=1), -1)
+            alone = (spoken == spoken.max(axis=1, keepdims=True)).sum(axis=1) == 1
+            most = np.where(alone & spoken.any(axis=1), spoken.argmax(axis=1), -1)
             embeddings = np.stack([window.embedding for window in windows])
             for number in np.unique(most[most >= 0]).tolist():
                 means[here[number]] = unit(embeddings[most == number].sum(axis=0, keepdims=True))[0]

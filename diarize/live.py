@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from diarize.stage import Stage
+from diarize.stage import Chain, Stage
 from diarize.types import SAMPLE_RATE, AudioChunk, Clock, Held, SpeechWindow, position, seconds
 from diarize.vad import VoiceActivityDetection
 from diarize.windows import SlidingWindows
@@ -30,6 +30,58 @@ class LiveConfig:
             raise ValueError(f"live.latency is {self.latency} s: give 0.5 to 5")
 
 
+class Front(Protocol):
+    """Audio to windows of speech, some of which can be said before they are whole; `Segmentation` is one."""
+
+    @property
+    def lag(self) -> int:
+        """In samples: what can be said, for good or for now, is behind the audio by at most this."""
+
+    @property
+    def unsaid(self) -> int | None:
+        """Where what can be said begins that has not been said; None where there is none."""
+
+    @property
+    def settled(self) -> int:
+        """Before it everything has been said for good; 0 where each provisional window is followed by another."""
+
+    def grow(self) -> list[SpeechWindow]:
+        """What has not been said, for now: provisional windows."""
+
+    def push(self, item: AudioChunk, /) -> list[SpeechWindow]:
+        """As of a stage, like the following."""
+
+    def flush(self) -> list[SpeechWindow]: ...
+
+    def save(self) -> Any: ...
+
+    def restore(self, state: Any) -> None: ...
+
+
+class DetectedSpeech(Chain[AudioChunk, SpeechWindow]):
+    """`vad | windows`: sliding windows over the speech that a detector finds."""
+
+    settled = 0
+
+    def __init__(self, vad: VoiceActivityDetection, windows: SlidingWindows) -> None:
+        super().__init__(vad, windows)
+        self.vad, self.windows = vad, windows
+
+    @property
+    def lag(self) -> int:
+        """That of the detector."""
+        return self.vad.delay
+
+    @property
+    def unsaid(self) -> int | None:
+        """Where the speech begins that no window has reached yet."""
+        return self.windows.unsaid
+
+    def grow(self) -> list[SpeechWindow]:
+        """The next window as far as it has come."""
+        return self.windows.grow()
+
+
 @dataclass
 class LiveFrontState:
     """The audio of the tick that is not full yet."""
@@ -38,26 +90,25 @@ class LiveFrontState:
 
 
 class LiveFront(Stage[AudioChunk, SpeechWindow | Clock]):
-    """Speech detection and sliding windows, with the time told after every tick.
+    """A front, with the time told after every tick.
 
-    The windows are those of `vad | windows`, bit for bit.  Where the next of them would come too late to label speech
-    within the latency, what is there of it comes before it, provisional.  What comes out between two clocks depends on
-    the audio up to the second alone.
+    The windows are those of the front, bit for bit.  Where the next of them would come too late to label speech within
+    the latency, what is there of it comes before it, provisional.  What comes out between two clocks depends on the
+    audio up to the second alone.
 
-    Raises ValueError for a chunk that does not follow the one before, and where the detector is too slow for the
-    latency.
+    Raises ValueError for a chunk that does not follow the one before, and where the front is too slow for the latency.
     """
 
     state: LiveFrontState
 
-    def __init__(self, vad: VoiceActivityDetection, windows: SlidingWindows, config: LiveConfig) -> None:
-        slowest = vad.delay + 2 * TICK
+    def __init__(self, front: Front, config: LiveConfig) -> None:
+        slowest = front.lag + 2 * TICK
         if slowest > position(config.latency):
             raise ValueError(
                 f"live.latency is {config.latency} s, but with these settings the detector takes up to "
                 f"{seconds(slowest):.2f} s: lower vad.min_on or vad.smoothing, or raise the latency"
             )
-        self.vad, self.windows = vad, windows
+        self.front = front
         self._latency = position(config.latency)
         self.state = LiveFrontState()
 
@@ -75,25 +126,22 @@ class LiveFront(Stage[AudioChunk, SpeechWindow | Clock]):
     def flush(self) -> list[SpeechWindow | Clock]:
         audio = self.state.audio
         rest = self._hear(audio.start, audio.end) if audio.start < audio.end else []
-        closed = [window for piece in self.vad.flush() for window in self.windows.push(piece)]
-        return [*rest[:-1], *closed, *self.windows.flush(), *rest[-1:]]
+        return [*rest[:-1], *self.front.flush(), *rest[-1:]]
 
     def _hear(self, start: int, until: int) -> list[SpeechWindow | Clock]:
         """One tick of the audio held."""
-        out: list[SpeechWindow | Clock] = []
-        for piece in self.vad.push(AudioChunk(start, self.state.audio.cut(start, until))):
-            out += self.windows.push(piece)
-        unsaid = self.windows.unsaid
+        front = self.front
+        out = front.push(AudioChunk(start, self.state.audio.cut(start, until)))
+        unsaid = front.unsaid
         # before the next tick comes, as much more audio may have come in
         if unsaid is not None and unsaid < until + TICK - self._latency:
-            out += self.windows.grow()
-        return [*out, Clock(until)]
+            out += front.grow()
+        return [*out, Clock(until, front.settled)]
 
     def save(self) -> Any:
-        return (super().save(), self.vad.save(), self.windows.save())
+        return (super().save(), self.front.save())
 
     def restore(self, state: Any) -> None:
-        own, vad, windows = state
+        own, front = state
         super().restore(own)
-        self.vad.restore(vad)
-        self.windows.restore(windows)
+        self.front.restore(front)

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from diarize.clustering.memory import EmbeddingFile
 from diarize.metrics import Score, score
-from diarize.pipeline import Heard, Progress, SpeakerDiarization
+from diarize.pipeline import SpeakerDiarization
 from diarize.rttm import Turn, turns_from
-from diarize.sources import Source
+from diarize.sources import Heard, Progress, Source
 from diarize.types import SAMPLE_RATE, AudioChunk, Clock, SpeechWindow, TurnUpdate, position, seconds
 
 FRAME = SAMPLE_RATE // 100

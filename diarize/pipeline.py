@@ -19,24 +19,22 @@ from diarize.embedded import EmbeddedRecording
 from diarize.embedding import EmbeddingConfig, embed
 from diarize.formats import Diarization, to_annotation
 from diarize.linking import LinkingConfig
-from diarize.live import LiveConfig, LiveFront
+from diarize.live import DetectedSpeech, LiveConfig, LiveFront
 from diarize.profiles.identifier import identifier
 from diarize.profiles.matching import IdentificationConfig
 from diarize.profiles.people import People
 from diarize.revisions import RevisedTurns
 from diarize.rttm import turns_from
-from diarize.sources import Audio, Source, open_source
+from diarize.segmentation import Segmentation, SegmentationConfig, load_segmenter
+from diarize.sources import Audio, Heard, Progress, Source, open_source
 from diarize.stage import Stage
 from diarize.turns import Turns, TurnsConfig
-from diarize.types import AudioChunk, Clock, EmbeddingWindow, Merge, SpeechWindow, TurnUpdate, seconds
+from diarize.types import AudioChunk, Clock, EmbeddingWindow, Merge, SpeechWindow, TurnUpdate
 from diarize.vad import VadConfig, VoiceActivityDetection
 from diarize.windows import SlidingWindows, WindowsConfig
 
 if TYPE_CHECKING:
     from pyannote.core import Annotation
-
-Progress = Callable[[float, float | None], object]
-"""Called with the seconds done and, where known, the seconds in all.  What it raises ends the run and goes up."""
 
 Chunk = TypeVar("Chunk")
 Window = TypeVar("Window")
@@ -48,6 +46,7 @@ class PipelineConfig:
     """All settings of a diarization.  Defaults live in the parts; a recipe states only what differs."""
 
     vad: VadConfig = field(default_factory=VadConfig)
+    segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)
     windows: WindowsConfig = field(default_factory=WindowsConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     clustering: ClusteringConfig = field(default_factory=ClusteringConfig)
@@ -85,7 +84,8 @@ class SpeakerDiarization:
 
     people: who is enrolled (`diarize.profiles`), to be named where they speak.
 
-    Raises ValueError for a model that is not there, a device that is not available, and people of another model.
+    Raises ValueError for a model that is not there, a device that is not available, steps of the segmentation that do
+    not fit, and people of another model.
     """
 
     def __init__(self, config: PipelineConfig | None = None, people: People | None = None) -> None:
@@ -95,11 +95,16 @@ class SpeakerDiarization:
         self.encoder = SpeakerEncoder.from_pretrained(
             self.config.embedding.model, compute=self.config.embedding.compute, trust=self.config.embedding.trust
         )
+        self.segmenter = load_segmenter(self.config.segmentation, self.config.embedding.compute)
+        if self.segmenter is not None:
+            self.front()  # refuses steps that do not fit the network
         self._identifier()  # refuses people of another model
 
-    def front(self) -> Stage[AudioChunk, SpeechWindow]:
+    def front(self) -> Segmentation | DetectedSpeech:
         """A new stream's first half: audio to windows of speech."""
-        return VoiceActivityDetection(self.config.vad) | SlidingWindows(self.config.windows)
+        if self.segmenter is not None:
+            return Segmentation(self.config.segmentation, self.config.windows, self.segmenter)
+        return DetectedSpeech(VoiceActivityDetection(self.config.vad), SlidingWindows(self.config.windows))
 
     def embed(self, windows: Sequence[SpeechWindow]) -> list[EmbeddingWindow]:
         """The heavy step between the halves."""
@@ -107,8 +112,7 @@ class SpeakerDiarization:
 
     def live_front(self) -> Stage[AudioChunk, SpeechWindow | Clock]:
         """A new live stream's first half: the same windows, on a clock."""
-        config = self.config
-        return LiveFront(VoiceActivityDetection(config.vad), SlidingWindows(config.windows), config.live)
+        return LiveFront(self.front(), self.config.live)
 
     def live_back(self, embeddings: EmbeddingFile) -> Stage[EmbeddingWindow | Clock | Merge, TurnUpdate]:
         """A new live stream's second half: turns that are shown at once and corrected; every embedding is kept."""
@@ -263,28 +267,3 @@ def drive(
             yield from embed(waiting[:batch])
             del waiting[:batch]
     yield from embed(waiting + front.flush())
-
-
-class Heard:
-    """The chunks of a source, counted as they pass, with the progress told."""
-
-    def __init__(self, source: Source, progress: Progress | None) -> None:
-        self.source = source
-        self.progress = progress
-        self.samples = 0
-
-    def __iter__(self) -> Iterator[AudioChunk]:
-        for chunk in self.source.chunks():
-            yield chunk
-            self._tell(chunk)
-
-    def apart(self) -> Iterator[tuple[AudioChunk, ...]]:
-        """The same with the channels apart."""
-        for channels in self.source.apart():
-            yield channels
-            self._tell(channels[0])
-
-    def _tell(self, chunk: AudioChunk) -> None:
-        self.samples = chunk.position + len(chunk.samples)
-        if self.progress is not None:
-            self.progress(seconds(self.samples), self.source.seconds)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from diarize.live import TICK, LiveConfig
 from diarize.stage import Stage
-from diarize.turns import SpeakerTurn, TurnsConfig, cut, label, smooth, update
+from diarize.turns import SpeakerTurn, TurnsConfig, cut, cut_turns, label, smooth, update
 from diarize.types import Clock, Identity, Merge, Named, SpeakerWindow, TurnUpdate, position
 
 
@@ -15,7 +15,7 @@ from diarize.types import Clock, Identity, Merge, Named, SpeakerWindow, TurnUpda
 class RevisedTurnsState:
     """What has been heard and what is shown.  Positions in samples.
 
-    windows: by group, those that can still change what is shown before the end.
+    windows: by group, in order of its voices, those that can still change what is shown before the end.
     changed: one of them came or changed since the last clock.
     hidden: where the first piece begins that is labelled and not shown yet; None when there is none.
     edge: before it nothing changes before the end.
@@ -28,7 +28,7 @@ class RevisedTurnsState:
     renamed: the speakers, by the numbers in their labels, whose turns are shown under another name than they now have.
     """
 
-    windows: dict[int, SpeakerWindow] = field(default_factory=dict)
+    windows: dict[int, list[SpeakerWindow]] = field(default_factory=dict)
     changed: bool = False
     hidden: int | None = None
     edge: int = 0
@@ -48,7 +48,7 @@ class RevisedTurns(Stage[SpeakerWindow | Named | Clock | Merge, TurnUpdate]):
     loses it, all turns of theirs are said again.  At the end every turn is said once more, final: those of `cut_turns`
     over all windows, as offline.
 
-    buffer: windows; so many of the newest can be labelled anew before the end.
+    buffer: groups of windows; so many of the newest can be labelled anew before the end.
     """
 
     state: RevisedTurnsState
@@ -63,12 +63,12 @@ class RevisedTurns(Stage[SpeakerWindow | Named | Clock | Merge, TurnUpdate]):
         if isinstance(item, Merge):
             return self._merge(item)
         if isinstance(item, SpeakerWindow):
-            state.windows[item.group] = self._renamed(item)
-            state.changed = True
+            self._take(item)
             return []
         if isinstance(item, Named):
             self._name(item)
             return []
+        self._withdraw(item.settled)
         limit = item.position + TICK - self._latency  # before the next tick comes, as much more may have been heard
         if not state.changed and (state.hidden is None or state.hidden >= limit):
             return self._again()
@@ -79,13 +79,29 @@ class RevisedTurns(Stage[SpeakerWindow | Named | Clock | Merge, TurnUpdate]):
         return updates
 
     def flush(self) -> list[TurnUpdate]:
-        windows = [window for window in self._ordered() if not window.provisional]
-        return self._show(smooth(cut(windows), self.config), set(self.state.shown), final=True)
+        windows = [window for window in self._windows() if not window.provisional]
+        return self._show(cut_turns(windows, self.config), set(self.state.shown), final=True)
+
+    def _take(self, window: SpeakerWindow) -> None:
+        """A window comes in the place of what was said of its voice, or of its group while that was provisional."""
+        state = self.state
+        group = state.windows.get(window.group, [])
+        if group and group[0].provisional and (window.voice == 0 or not window.provisional):
+            group = []
+        state.windows[window.group] = [*group[: window.voice], self._renamed(window), *group[window.voice + 1 :]]
+        state.changed = True
+
+    def _withdraw(self, settled: int) -> None:
+        """Nothing provisional that begins before this holds any more."""
+        windows = self.state.windows
+        for number in [i for i, (first, *_) in windows.items() if first.provisional and first.start < settled]:
+            del windows[number]
+            self.state.changed = True
 
     def _turns(self, limit: int) -> list[SpeakerTurn]:
         """The turns after the edge, with the parts before it, as far as pieces that begin before `limit` tell."""
         state = self.state
-        pieces = [piece for piece in cut(self._ordered()) if piece.end > state.edge]
+        pieces = [piece for piece in cut(self._windows(), exclusive=self.config.exclusive) if piece.end > state.edge]
         state.changed = False
         state.hidden = min((piece.start for piece in pieces if piece.start >= limit), default=None)
         told = [
@@ -133,9 +149,9 @@ class RevisedTurns(Stage[SpeakerWindow | Named | Clock | Merge, TurnUpdate]):
         """Let go of the oldest windows, which cannot change any more."""
         state = self.state
         ordered = self._ordered()
-        before, first = ordered[-self._buffer - 1], ordered[-self._buffer]
+        (before, *_), (first, *_) = ordered[-self._buffer - 1], ordered[-self._buffer]
         state.edge = max(first.start, (before.end + first.start) // 2)  # where `cut` parts the two
-        state.windows = {window.group: window for window in ordered[-self._buffer :]}
+        state.windows = {group[0].group: group for group in ordered[-self._buffer :]}
         across = [state.shown[i] for i in sorted(state.open)]
         state.stumps = [
             replace(turn, end=min(turn.end, state.edge)) for turn in across if turn.start < state.edge < turn.end
@@ -150,7 +166,7 @@ class RevisedTurns(Stage[SpeakerWindow | Named | Clock | Merge, TurnUpdate]):
         before = self._called(into)
         state.merged = {speaker: into if to == one else to for speaker, to in state.merged.items()}
         state.merged[one] = into
-        state.windows = {group: self._renamed(window) for group, window in state.windows.items()}
+        state.windows = {i: [self._renamed(window) for window in group] for i, group in state.windows.items()}
         state.stumps = [replace(stump, speaker=self._label(stump.speaker)) for stump in state.stumps]
         state.changed = True
         renamed = {into} if self._called(into) != before else set()
@@ -198,8 +214,12 @@ class RevisedTurns(Stage[SpeakerWindow | Named | Clock | Merge, TurnUpdate]):
         speaker = self._label(window.speaker)
         return window if speaker == window.speaker else replace(window, speaker=speaker)
 
-    def _ordered(self) -> list[SpeakerWindow]:
-        return sorted(self.state.windows.values(), key=lambda window: (window.start, window.end))
+    def _ordered(self) -> list[list[SpeakerWindow]]:
+        """The groups, by time."""
+        return sorted(self.state.windows.values(), key=lambda group: (group[0].start, group[0].end))
+
+    def _windows(self) -> list[SpeakerWindow]:
+        return [window for group in self._ordered() for window in group]
 
 
 def _said(turn: SpeakerTurn) -> tuple[int, int, int]:

@@ -24,11 +24,14 @@ from diarize.audio import (
     to_float,
 )
 from diarize.decoding import open_audio
-from diarize.types import SAMPLE_RATE, AudioChunk, Samples
+from diarize.types import SAMPLE_RATE, AudioChunk, Samples, seconds
 
 Audio = str | PathLike[str] | NDArray[Any] | tuple[Any, int]
 """A path; an array at 16 kHz, shape (samples,) or (channels, samples); or such an array or tensor of any rate with
 its sample rate in Hz, as `torchaudio.load` returns them.  Integers are scaled to -1..1."""
+
+Progress = Callable[[float, float | None], object]
+"""Called with the seconds done and, where known, the seconds in all.  What it raises ends the run and goes up."""
 
 _HEADERS = (b"RIFF", b"fLaC", b"OggS")
 
@@ -53,6 +56,31 @@ class Source:
     def apart(self) -> Iterator[tuple[AudioChunk, ...]]:
         """Chunks of all channels, of one position and length each time."""
         return ((chunk,) for chunk in self.chunks()) if self.channels is None else self.channels()
+
+
+class Heard:
+    """The chunks of a source, counted as they pass, with the progress told."""
+
+    def __init__(self, source: Source, progress: Progress | None) -> None:
+        self.source = source
+        self.progress = progress
+        self.samples = 0
+
+    def __iter__(self) -> Iterator[AudioChunk]:
+        for chunk in self.source.chunks():
+            yield chunk
+            self._tell(chunk)
+
+    def apart(self) -> Iterator[tuple[AudioChunk, ...]]:
+        """The same with the channels apart."""
+        for channels in self.source.apart():
+            yield channels
+            self._tell(channels[0])
+
+    def _tell(self, chunk: AudioChunk) -> None:
+        self.samples = chunk.position + len(chunk.samples)
+        if self.progress is not None:
+            self.progress(seconds(self.samples), self.source.seconds)
 
 
 def open_source(audio: Audio | Source, *, uri: str | None = None) -> Source:

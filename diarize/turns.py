@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
+from diarize.intervals import common, union, without
 from diarize.stage import Stage
 from diarize.types import Identity, Interval, Named, SpeakerWindow, TurnUpdate, position
 
@@ -17,10 +18,13 @@ class TurnsConfig:
 
     gap: seconds; two turns of one speaker with at most this much silence between them are one.
     sliver: seconds; a shorter turn that touches another speaker's turn on both sides becomes part of it.
+    exclusive: one speaker at a time: where several talk at once, the surest voice counts, and no turn runs on over
+        another.
     """
 
     gap: float = 0.3
     sliver: float = 0.3
+    exclusive: bool = False
 
     def __post_init__(self) -> None:
         for name in ("gap", "sliver"):
@@ -119,28 +123,37 @@ def update(
 def cut_turns(windows: Iterable[SpeakerWindow], config: TurnsConfig) -> list[SpeakerTurn]:
     """The turns that the windows say, by start; turns of one speaker never touch or overlap.
 
+    windows: those of a group with the surest voice first.
     Neighbouring windows that overlap are cut at the middle of the overlap (as SpeechBrain and WeSpeaker do); in the
     stretch that is left to a group of windows those of its voices talk whose `speech` covers it.
     """
-    return smooth(cut(windows), config)
+    return smooth(cut(windows, exclusive=config.exclusive), config)
 
 
-def cut(windows: Iterable[SpeakerWindow]) -> list[SpeakerTurn]:
-    """What each window has the say over, as a turn of its own; by start."""
-    return [piece for group, share in _shares(list(windows)) for piece in _pieces(group, share)]
+def cut(windows: Iterable[SpeakerWindow], *, exclusive: bool = False) -> list[SpeakerTurn]:
+    """What each window has the say over, as turns of their own; by start of the groups.
+
+    exclusive: it has none over what an earlier window of its group says.
+    """
+    return [piece for group, share in _shares(list(windows)) for piece in _pieces(group, share, exclusive)]
 
 
 def smooth(pieces: Iterable[SpeakerTurn], config: TurnsConfig) -> list[SpeakerTurn]:
     """Turns out of the pieces of windows: joined, and rid of slivers."""
-    joined = join(pieces, 0)
-    return join(absorb_slivers(joined, position(config.sliver)), position(config.gap))
+    slivers_gone = absorb_slivers(join(pieces, 0), position(config.sliver))
+    return join(slivers_gone, position(config.gap), exclusive=config.exclusive)
 
 
-def join(turns: Iterable[SpeakerTurn], gap: int) -> list[SpeakerTurn]:
-    """Turns of one speaker at most `gap` samples apart become one; confidence and distances are means over time."""
+def join(turns: Iterable[SpeakerTurn], gap: int, *, exclusive: bool = False) -> list[SpeakerTurn]:
+    """Turns of one speaker at most `gap` samples apart become one; confidence and distances are means over time.
+
+    exclusive: only if nobody else's turn begins between them.
+    """
     joined: list[SpeakerTurn] = []
     last: dict[int, int] = {}  # speaker -> place in joined
     for turn in sorted(turns, key=lambda turn: (turn.start, turn.end, turn.speaker)):
+        if exclusive and joined and joined[-1].speaker != turn.speaker:
+            last.clear()
         before = joined[last[turn.speaker]] if turn.speaker in last else None
         if before is not None and turn.start - before.end <= gap:
             weight = before.length + turn.length
@@ -187,11 +200,14 @@ def _shares(windows: list[SpeakerWindow]) -> list[tuple[list[SpeakerWindow], Int
     return shares
 
 
-def _pieces(group: list[SpeakerWindow], share: Interval) -> list[SpeakerTurn]:
+def _pieces(group: list[SpeakerWindow], share: Interval, exclusive: bool) -> list[SpeakerTurn]:
     """What each voice of a group says within the group's share of time."""
-    return [
-        SpeakerTurn(max(start, share[0]), min(end, share[1]), window.speaker, window.confidence, window.distances)
-        for window in group
-        for start, end in window.speech
-        if min(end, share[1]) > max(start, share[0])
-    ]
+    pieces = []
+    taken: list[Interval] = []
+    for window in group:
+        own = common(window.speech, [share])
+        for start, end in without(own, taken):
+            pieces.append(SpeakerTurn(start, end, window.speaker, window.confidence, window.distances))
+        if exclusive:
+            taken = union([*taken, *own])
+    return pieces

@@ -89,11 +89,11 @@ class SpeechChunk:
 
 @dataclass(frozen=True, eq=False)
 class SpeechWindow:
-    """What is embedded at once: audio [start, end) and the part of it in which one voice talks.
+    """What is embedded at once: the time [start, end), when in it one voice talks, and how that voice sounds.
 
     speech: the intervals, inside [start, end), in which this voice talks.
     group: windows of the same group are different voices at the same time (cannot-link).
-    samples: shape (end - start,), float32.
+    samples: what the voice is embedded from, float32: the audio [start, end), or that of nearby where it is alone.
     provisional: the window is still growing, and is embedded now so that what is shown live keeps its latency; the next
         windows of its group take its place.
     """
@@ -135,6 +135,7 @@ class SpeakerWindow:
         empty while the stream is live.
     provisional: the window was still growing; it counts until another of its group, or the end, comes.
     person: who talks in it for certain, said by hand; nobody else's windows have this speaker's number.
+    voice: while the stream is live, its place among the windows of its group, under which it is said again.
     """
 
     start: int
@@ -146,13 +147,18 @@ class SpeakerWindow:
     provisional: bool = False
     distances: tuple[float, ...] = ()
     person: str | None = None
+    voice: int = 0
 
 
 @dataclass(frozen=True)
 class Clock:
-    """So much of the stream has been heard: what the front stages say of it has come before this."""
+    """So much of the stream has been heard: what the front stages say of it has come before this.
+
+    settled: before it they have said everything for good; what is provisional there does not hold any more.
+    """
 
     position: int
+    settled: int = 0
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from diarize.models.checkpoints import write_checkpoint
+from diarize.models.powerset import PowersetConfig, PowersetNetwork
+from diarize.models.segmenter import SEGMENTERS
 from tests.command import SAMPLE, Done, here, write_clip
 
 Capture = pytest.CaptureFixture[str]
@@ -112,6 +115,21 @@ def test_a_recording_without_a_reference_is_told(clips: Path, capfd: Capture, mo
     assert len(rows(done.out)["a.wav"]) == 8
 
 
+def test_a_segmentation_network_takes_the_place_of_the_vad(
+    clips: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has learnt nothing, and with these settings hears everybody all the time."""
+    sizes = {"channels": 16, "blocks": 1, "heads": 2}
+    write_checkpoint(
+        PowersetNetwork(PowersetConfig(**sizes)), tmp_path / "model.safetensors", {"network": json.dumps(sizes)}
+    )
+    monkeypatch.setitem(SEGMENTERS, "powerset", tmp_path / "model.safetensors")
+    options = ["--set", "segmentation.onset=0.05", "--set", "segmentation.offset=0.05"]
+    said = simulated(capfd, clips / "a.wav", "--segmentation", *options)
+    assert said["total"]["shown_s"] == 7
+    assert said["total"]["first_label_s"] == 1
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -125,6 +143,8 @@ def test_a_recording_without_a_reference_is_told(clips: Path, capfd: Capture, mo
             "simulate-live a.wav --latency 0.5 --set vad.min_on=0.4",
             "live.latency is 0.5 s, but with these settings the *",
         ),
+        ("simulate-live a.wav --segmentation --vad webrtc", "--segmentation takes the place of a VAD: *"),
+        ("simulate-live a.wav --set segmentation.model=x", "unknown segmentation network 'x': *"),
         ("simulate-live a.wav --model x", "unknown model 'x': neither a file or folder nor one of ecapa-tdnn-c256"),
     ],
 )

@@ -82,14 +82,14 @@ def test_no_row_of_the_batch_is_special(encoder: SpeakerEncoder, row: int) -> No
 
 
 def test_a_window_keeps_all_but_its_samples(encoder: SpeakerEncoder) -> None:
-    audio = window(0).samples
+    audio = window(0).samples[: LENGTH // 4]  # where its voice is alone, which may be elsewhere
     (embedded,) = embed(encoder, [SpeechWindow(100, 100 + LENGTH, ((200, 500), (900, 1000)), 7, audio)], LENGTH)
     assert (embedded.start, embedded.end, embedded.group) == (100, 100 + LENGTH, 7)
     assert embedded.speech == ((200, 500), (900, 1000))
     assert embedded.embedding.shape == (192,)
     assert embedded.embedding.dtype == np.float32
     assert np.linalg.norm(embedded.embedding) == pytest.approx(1.0, abs=1e-5)
-    assert embedded.quality == 400 / LENGTH
+    assert embedded.quality == 0.25
 
 
 def test_a_short_window_is_repeated(encoder: SpeakerEncoder) -> None:

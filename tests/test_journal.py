@@ -34,6 +34,7 @@ from diarize.server.session import Session
 from diarize.turns import TurnsConfig
 from diarize.types import EmbeddingWindow, Held
 from tests.kept_session import LENGTH, START
+from tests.overlap import Reader
 from tests.sessions import RATE, Client, ended, heard, remembering, run, speech, write_known
 
 
@@ -266,6 +267,10 @@ def test_another_version_or_model_or_other_settings_are_refused(
         kept[0].session(remembering(replace(pipeline.config, turns=TurnsConfig(gap=1))))
     with monkeypatch.context() as patch:
         patch.setattr(pipeline.encoder, "fingerprint", "another")
+        with pytest.raises(ValueError, match=refused):
+            kept[0].session(pipeline)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "segmenter", Reader())
         with pytest.raises(ValueError, match=refused):
             kept[0].session(pipeline)
     with monkeypatch.context() as patch:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diarize.live import TICK, LiveConfig, LiveFront
+from diarize.live import TICK, DetectedSpeech, LiveConfig, LiveFront
 from diarize.types import SAMPLE_RATE, AudioChunk, Clock, Interval, Samples, SpeechChunk, SpeechWindow, position
 from diarize.vad import VadConfig, VoiceActivityDetection
 from diarize.windows import SlidingWindows, WindowsConfig
@@ -40,11 +40,11 @@ def track_vad(config: VadConfig = PLAIN) -> VoiceActivityDetection:
 
 
 def track_front(latency: float, shape: WindowsConfig | None = None) -> LiveFront:
-    return LiveFront(track_vad(), SlidingWindows(shape), LiveConfig(latency))
+    return LiveFront(DetectedSpeech(track_vad(), SlidingWindows(shape)), LiveConfig(latency))
 
 
 def silero_front(latency: float) -> LiveFront:
-    return LiveFront(VoiceActivityDetection(), SlidingWindows(), LiveConfig(latency))
+    return LiveFront(DetectedSpeech(VoiceActivityDetection(), SlidingWindows()), LiveConfig(latency))
 
 
 def windows_in(items: list[SpeechWindow | Clock]) -> list[SpeechWindow]:
@@ -198,7 +198,7 @@ def test_the_latency_is_held_in_a_conversation(sample: Samples, latency: float, 
 @pytest.mark.parametrize("latency", LATENCIES)
 @pytest.mark.parametrize("config", [PLAIN, VadConfig(max_gain=0, min_on=0.2, pad=0.04, smoothing=0.1)])
 def test_speech_is_in_a_window_within_the_latency_while_it_goes_on(latency: float, config: VadConfig) -> None:
-    front = LiveFront(track_vad(config), SlidingWindows(), LiveConfig(latency))
+    front = LiveFront(DetectedSpeech(track_vad(config), SlidingWindows()), LiveConfig(latency))
     begin = 3333 // FRAME * FRAME
     samples = audio_of([0.0] * (begin // FRAME) + [1.0] * 500, 0)
     cuts = sorted(np.random.default_rng(0).integers(0, len(samples), 150).tolist())
@@ -247,14 +247,15 @@ def test_where_there_is_time_no_window_grows(sample: Samples) -> None:
 
 
 def test_what_is_held_does_not_grow_with_the_stream() -> None:
-    front = track_front(0.5)
+    speech = DetectedSpeech(track_vad(), SlidingWindows())
+    front = LiveFront(speech, LiveConfig(0.5))
     samples = audio_of(([0.0] * 77 + [1.0] * 2000 + [0.0] * 23 + [1.0] * 333 + [0.0] * 200) * 3, 0)
     sizes, held = [], []
     for chunk in laws.chunks(samples, list(range(700, len(samples), 700))):
         front.push(chunk)
         sizes.append(len(pickle.dumps(front.save())))
-        open_stretch = front.windows.state.audio
-        held.append((front.state.audio, front.vad.state.audio, *([open_stretch] if open_stretch else [])))
+        open_stretch = speech.windows.state.audio
+        held.append((front.state.audio, speech.vad.state.audio, *([open_stretch] if open_stretch else [])))
     third = len(sizes) // 3
     assert max(sizes[2 * third :]) <= max(sizes[:third]) + 4 * TICK  # as the chunks happen to fall
     detector = position(PLAIN.min_on + PLAIN.min_off + 3 * PLAIN.pad) + 2 * FRAME + TICK
@@ -264,7 +265,7 @@ def test_what_is_held_does_not_grow_with_the_stream() -> None:
 
 def test_a_long_recording_may_come_in_one_piece() -> None:
     """Ten minutes, of which every tick must not copy the rest."""
-    front = LiveFront(VoiceActivityDetection(PLAIN, Track(frame=TICK)), SlidingWindows(), LiveConfig(1))
+    front = LiveFront(DetectedSpeech(VoiceActivityDetection(PLAIN, Track(frame=TICK)), SlidingWindows()), LiveConfig(1))
     samples = np.zeros(600 * SAMPLE_RATE, np.float32)
     check_clocks(laws.run(front, [AudioChunk(0, samples)]), len(samples))
 
@@ -276,14 +277,16 @@ def test_a_long_recording_may_come_in_one_piece() -> None:
 def test_a_detector_that_is_too_slow_is_refused(latency: float) -> None:
     too_much = VadConfig(max_gain=0, min_on=latency + 0.1)
     with pytest.raises(ValueError, match=rf"live.latency is {latency} s, but .* takes up to .* s: lower vad.min_on"):
-        LiveFront(track_vad(too_much), SlidingWindows(), LiveConfig(latency))
+        LiveFront(DetectedSpeech(track_vad(too_much), SlidingWindows()), LiveConfig(latency))
     # to the last frame: 0.2 s for two ticks, 0.03 s for the padding, 0.01 s for the frame
     least = latency - 0.24
-    LiveFront(track_vad(VadConfig(min_on=least)), SlidingWindows(), LiveConfig(latency))
+    LiveFront(DetectedSpeech(track_vad(VadConfig(min_on=least)), SlidingWindows()), LiveConfig(latency))
     with pytest.raises(ValueError, match=rf"up to {latency + 0.01:.2f} s"):
-        LiveFront(track_vad(VadConfig(min_on=least + 0.01)), SlidingWindows(), LiveConfig(latency))
+        LiveFront(DetectedSpeech(track_vad(VadConfig(min_on=least + 0.01)), SlidingWindows()), LiveConfig(latency))
     with pytest.raises(ValueError, match=r"vad\.smoothing"):
-        LiveFront(track_vad(VadConfig(smoothing=1, min_on=least)), SlidingWindows(), LiveConfig(latency))
+        LiveFront(
+            DetectedSpeech(track_vad(VadConfig(smoothing=1, min_on=least)), SlidingWindows()), LiveConfig(latency)
+        )
 
 
 @pytest.mark.parametrize("at", [0, 2499, 2501])

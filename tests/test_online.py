@@ -6,6 +6,8 @@ import pickle
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -65,6 +67,30 @@ def conversations(draw: st.DrawFn) -> list[EmbeddingWindow]:
     embeddings = unit(middles[turns] + noise * random.standard_normal((len(turns), DIMENSIONS)))
     gaps = random.integers(0, 100_000, len(turns)) * (random.random(len(turns)) < 0.1)
     return windows_of(embeddings, gaps.tolist())
+
+
+@st.composite
+def at_once(draw: st.DrawFn) -> list[EmbeddingWindow]:
+    """The same where now and then two or three of them talk at the same time, in shares of time that do not overlap."""
+    random = np.random.default_rng(draw(st.integers(0, 2**16)))
+    people = draw(st.integers(1, 4))
+    middles = unit(random.standard_normal((people, DIMENSIONS)))
+    noise = draw(st.sampled_from([0.2, 0.8, 1.5])) / np.sqrt(DIMENSIONS)
+    windows = []
+    talking = random.permutation(people)
+    for group in range(draw(st.integers(0, 120))):
+        if random.random() < 0.2:
+            talking = random.permutation(people)[: random.choice([1, 1, 1, 2, 3])]
+        start, end = group * STEP, (group + 1) * STEP
+        for voice in talking[:3]:
+            embedding = unit((middles[voice] + noise * random.standard_normal(DIMENSIONS))[None])[0]
+            windows.append(EmbeddingWindow(start, end, ((start, end),), group, embedding, 1.0))
+    return windows
+
+
+def for_now(items: Sequence[Item]) -> list[Item]:
+    """The same windows, provisional."""
+    return [replace(item, provisional=True) if isinstance(item, EmbeddingWindow) else item for item in items]
 
 
 @pytest.fixture
@@ -130,10 +156,34 @@ def test_without_windows_there_is_nothing(kept: EmbeddingFile) -> None:
     assert laws.run(OnlineClustering(ClusteringConfig(), OnlineConfig(), kept), []) == []
 
 
+@given(at_once(), st.sampled_from(["bayesian", "agglomerative"]), st.booleans())
+@settings(deadline=None, max_examples=30)
+def test_the_end_is_the_offline_answer_where_voices_talk_at_once(
+    windows: list[EmbeddingWindow], name: str, bounded: bool
+) -> None:
+    clustering = ClusteringConfig(name, max_speakers=3 if bounded else None)
+    said = laws.run(OfflineClustering(clustering), windows)
+    offline = told(said)
+    with closing(EmbeddingFile()) as file:
+        stage = OnlineClustering(clustering, OnlineConfig(buffer=50, exemplars=10), file)
+        laws.pushed(stage, windows)
+        end = told(stage.flush())
+    assert [(one.group, one.speech, one.confidence) for one in end] == [
+        (one.group, one.speech, one.confidence) for one in offline
+    ]
+    assert [one.voice for one in end] == places(windows)
+    speakers = np.array([one.speaker for one in end], np.int64)
+    assert same_partition(speakers, np.array([one.speaker for one in offline], np.int64))
+
+
+def places(windows: Sequence[EmbeddingWindow]) -> list[int]:
+    return [place for _, group in groupby(windows, lambda window: window.group) for place, _ in enumerate(group)]
+
+
 # Going on.
 
 
-@given(conversations(), st.data())
+@given(conversations() | at_once(), st.data())
 @settings(deadline=None, max_examples=20)
 def test_a_saved_stage_goes_on_as_if_nothing_had_happened(
     tmp_path_factory: pytest.TempPathFactory, windows: list[EmbeddingWindow], data: st.DataObject
@@ -183,8 +233,54 @@ def test_a_growing_window_is_labelled_and_leaves_no_trace(kept: EmbeddingFile, k
         assert (label.group, label.start, label.end) == (known, another.start, another.start + LENGTH // 3)
         if known == 60 and voice < 2:
             assert label.speaker == said[20 * voice]
+    stage.push(Clock(0))
     assert laws.plain(stage.save()) == before
     assert len(kept) == known
+
+
+# Voices at the same time.
+
+
+@given(at_once())
+@settings(deadline=None, max_examples=40)
+def test_voices_at_the_same_time_are_different_people_as_far_as_there_are_so_many(
+    windows: list[EmbeddingWindow],
+) -> None:
+    """While the stream runs too, for now and for good, and when they are said again."""
+    shown: dict[tuple[int, int], int] = {}
+    with closing(EmbeddingFile()) as file:
+        stage = OnlineClustering(ClusteringConfig(), OnlineConfig(buffer=50, exemplars=10), file)
+        for number, members in groupby(windows, lambda window: window.group):
+            group: list[Item] = [*members]
+            known = len(stage.state.voices)
+            growing = told([one for item in for_now(group) for one in stage.push(item)])
+            assert [one.voice for one in growing] == list(range(len(group)))
+            assert len({one.speaker for one in growing}) == min(len(group), max(1, known))
+            stage.push(Clock(0))
+            said = told([one for item in group for one in stage.push(item)])
+            shown |= {(one.group, one.voice): one.speaker for one in said}
+            assert list(shown.values()) == stage.state.labels
+            recent = [window.group for window in stage.state.recent]
+            assert all(recent.count(one) == sum(window.group == one for window in windows) for one in set(recent))
+            talked = [speaker for (one, _), speaker in shown.items() if one == number]
+            assert len(set(talked)) == min(len(group), len(stage.state.voices))
+
+
+def test_a_voice_over_another_is_given_to_who_is_left(kept: EmbeddingFile) -> None:
+    """Though it sounds more like the one who talks already."""
+    windows = windows_of(heard([0, 1] * 30, 0.3))
+    stage = OnlineClustering(ClusteringConfig(), OnlineConfig(), kept)
+    said = latest([one for window in windows for one in stage.push(window)])
+    start = windows[-1].end
+    both: list[Item] = [
+        EmbeddingWindow(start, start + STEP, ((start, start + STEP),), 60, one, 1.0)
+        for one in heard([0, 0], 0.3, seed=1)
+    ]
+    for group in (for_now(both), for_now(both), both):
+        one, other = told([one for item in group for one in stage.push(item)])
+        stage.push(Clock(0))
+        assert (one.speaker, one.voice) == (said[0], 0)
+        assert (other.speaker, other.voice) == (said[1], 1)
 
 
 # The numbers.

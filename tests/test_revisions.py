@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diarize.live import TICK, LiveConfig, LiveFront
+from diarize.live import TICK, DetectedSpeech, LiveConfig, LiveFront
 from diarize.revisions import RevisedTurns
 from diarize.rttm import newest
 from diarize.turns import SpeakerTurn, TurnsConfig, cut, cut_turns, join, smooth
@@ -48,7 +48,7 @@ class Stream:
 def labelled(track: list[float], latency: float, buffer: int, seed: int, merges: bool) -> Stream:
     """The windows of a live front with labels drawn at random; of the newest `buffer`, some are labelled anew."""
     vad = VoiceActivityDetection(VadConfig(max_gain=0), Track())
-    front = LiveFront(vad, SlidingWindows(), LiveConfig(latency))
+    front = LiveFront(DetectedSpeech(vad, SlidingWindows()), LiveConfig(latency))
     random = np.random.default_rng(seed)
     items: list[Item] = []
     windows: list[SpeakerWindow] = []
@@ -319,6 +319,73 @@ def test_a_growing_window_gives_way_to_the_one_that_follows() -> None:
     ]
     assert said(push(stage, window(1, 4, 2, 2.4, provisional=True), clock(5))) == [(1, 2, 2.4, "04")]
     assert said(stage.flush()) == [(1, 2, 2.4, None), (0, 0, 1.6, "04")]
+
+
+def voice(
+    group: int, place: int, speaker: int, *speech: tuple[float, float], provisional: bool = False
+) -> SpeakerWindow:
+    """One of several at the same time, in the share of two seconds that has the group's number."""
+    intervals = tuple((position(start), position(end)) for start, end in speech)
+    start = position(2 * group)
+    return SpeakerWindow(start, start + position(2), intervals, group, speaker, 0.5, provisional, voice=place)
+
+
+def test_turns_overlap_where_voices_do() -> None:
+    stage = turns()
+    push(stage, voice(0, 0, 4, (0.2, 2)), voice(0, 1, 7, (1, 1.4), (1.8, 2)), voice(1, 0, 7, (2, 3)))
+    assert said(stage.push(clock(8))) == [(0, 0.2, 2, "04"), (1, 1, 1.4, "07"), (2, 1.8, 3, "07")]
+    stage.push(voice(0, 1, 5, (1, 1.4), (1.8, 2)))  # the one at the same time stays
+    assert said(stage.push(clock(9))) == [(1, 1, 1.4, "05"), (3, 1.8, 2, "05"), (2, 2, 3, "07")]
+    stage.push(voice(0, 0, 7, (0.2, 2)))
+    assert said(stage.push(clock(10))) == [(0, 0.2, 2, None), (2, 0.2, 3, "07")]
+    assert said(stage.flush()) == [(2, 0.2, 3, "07"), (1, 1, 1.4, "05"), (3, 1.8, 2, "05")]
+
+
+def test_what_is_said_for_good_takes_the_place_of_all_voices_that_grow() -> None:
+    stage = turns()
+    for length in (0.5, 1.5):
+        growing = [voice(0, place, place, (0, length), provisional=True) for place in range(2)]
+        updates = push(stage, *growing, clock(4))
+        assert said(updates) == [(0, 0, length, "00"), (1, 0, length, "01")]
+    assert said(push(stage, voice(0, 0, 0, (0, 0.7), provisional=True), clock(4))) == [
+        (1, 0, 1.5, None),
+        (0, 0, 0.7, "00"),
+    ]
+    push(stage, voice(1, 0, 0, (2, 3), provisional=True), voice(1, 1, 1, (2, 3), provisional=True), clock(5))
+    assert said(push(stage, voice(1, 0, 1, (2.2, 3)), clock(6))) == [(2, 2, 3, None), (3, 2.2, 3, "01")]
+    assert {one.group for group in stage.state.windows.values() for one in group if one.provisional} == {0}
+
+
+def test_what_nobody_says_for_good_is_withdrawn_when_all_before_is_settled() -> None:
+    stage = turns()
+    push(
+        stage,
+        voice(0, 0, 0, (0, 2)),
+        *(voice(group, 0, 0, (2 * group, 2 * group + 1), provisional=True) for group in (1, 2)),
+    )
+    assert said(stage.push(clock(8))) == [(0, 0, 3, "00"), (1, 4, 5, "00")]
+    assert stage.push(Clock(position(8.1), position(2))) == []  # the window that begins there is not settled
+    assert said(stage.push(Clock(position(8.2), position(4)))) == [(0, 0, 2, "00")]
+    assert said(stage.push(Clock(position(8.3), position(8)))) == [(1, 4, 5, None)]
+    assert said(stage.flush()) == [(0, 0, 2, "00")]
+
+
+def test_a_group_leaves_the_buffer_as_one() -> None:
+    stage = turns(buffer=8)
+    updates = []
+    for group in range(20):
+        members = [voice(group, place, place, (2 * group, 2 * group + 2)) for place in range(3)]
+        updates += push(stage, *members, clock(2 * group + 3))
+        assert len(stage.state.windows) <= 10
+        assert {len(windows) for windows in stage.state.windows.values()} == {3}
+    assert said(newest(updates)) == [(0, 0, 40, "00"), (1, 0, 40, "01"), (2, 0, 40, "02")]
+
+
+def test_one_speaker_at_a_time_is_shown_where_that_is_asked_for() -> None:
+    stage = RevisedTurns(TurnsConfig(exclusive=True), LiveConfig(1), 400)
+    push(stage, voice(0, 0, 4, (0.2, 1)), voice(0, 1, 7, (0.5, 2)))
+    assert said(stage.push(clock(8))) == [(0, 0.2, 1, "04"), (1, 1, 2, "07")]
+    assert said(stage.flush()) == [(0, 0.2, 1, "04"), (1, 1, 2, "07")]
 
 
 def test_what_leaves_the_buffer_stays_as_it_was_shown_until_the_end() -> None:

@@ -45,7 +45,8 @@ def test_every_row_says_what_the_setting_is() -> None:
 
 def test_settings_in_the_text_exist() -> None:
     known = dict(settings(PipelineConfig()))
-    named = re.findall(r"\b((?:vad|windows|embedding|clustering|turns|live|online|crosstalk|linking)\.\w+)=", DOCUMENT)
+    groups = "vad|segmentation|windows|embedding|clustering|turns|live|online|crosstalk|linking"
+    named = re.findall(rf"\b((?:{groups})\.\w+)=", DOCUMENT)
     assert named
     assert set(named) <= known.keys()
 

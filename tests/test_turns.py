@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -84,6 +85,59 @@ def test_voices_of_one_group_talk_at_once_with_their_own_edges() -> None:
     assert plain(cut_turns(both, EXACT)) == [(0, 60, 0), (40, 90, 1)]
 
 
+@st.composite
+def groups_of_voices(draw: st.DrawFn) -> list[SpeakerWindow]:
+    """Windows as segmentation makes them: shares that follow each other, up to three voices in each, any labels."""
+    windows: list[SpeakerWindow] = []
+    for group in range(draw(st.integers(0, 10))):
+        at = 10 * group
+        for speaker in draw(st.lists(st.integers(0, 2), max_size=3)):
+            edges = sorted(draw(st.sets(st.integers(at, at + 10), min_size=2, max_size=4)))
+            speech = tuple(zip(edges[::2], edges[1::2], strict=False))
+            windows.append(SpeakerWindow(at, at + 10, speech, group, speaker, 0.5))
+    return windows
+
+
+def moments(stretches: Iterable[Interval]) -> set[int]:
+    return {moment for start, end in stretches for moment in range(start, end)}
+
+
+@given(groups_of_voices(), st.integers(0, 12), st.integers(0, 6))
+@settings(deadline=None, max_examples=200)
+def test_one_speaker_at_a_time_loses_no_speech(windows: list[SpeakerWindow], gap: int, sliver: int) -> None:
+    exact = cut_turns(windows, TurnsConfig(gap=0, sliver=0, exclusive=True))
+    spoken = moments(stretch for window in windows for stretch in window.speech)
+    assert moments((turn.start, turn.end) for turn in exact) == spoken
+    first: dict[int, int] = {}
+    for window in windows:
+        for moment in sorted(moments(window.speech)):
+            first.setdefault(moment, window.speaker)
+    assert {moment: turn.speaker for turn in exact for moment in range(turn.start, turn.end)} == first
+
+    turns = cut_turns(windows, TurnsConfig(gap / SAMPLE_RATE, sliver / SAMPLE_RATE, exclusive=True))
+    assert all(a.end <= b.start for a, b in pairwise(turns))
+    said = moments((turn.start, turn.end) for turn in turns)
+    assert spoken <= said
+    several = cut_turns(windows, TurnsConfig(gap / SAMPLE_RATE, sliver / SAMPLE_RATE))
+    assert said - spoken <= moments((turn.start, turn.end) for turn in several)  # pauses, as far as they are bridged
+    assert all(b.start - a.end > gap for a, b in pairwise(turns) if a.speaker == b.speaker)
+
+
+@given(labelled())
+@settings(deadline=None, max_examples=50)
+def test_without_overlap_one_speaker_at_a_time_is_the_same(
+    case: tuple[list[SpeakerWindow], list[Interval]],
+) -> None:
+    assert cut_turns(case[0], TurnsConfig(0, 0, exclusive=True)) == cut_turns(case[0], EXACT)
+
+
+def test_one_speaker_at_a_time_does_not_run_on_over_another() -> None:
+    windows = [window(0, 10, 0), window(12, 14, 1), window(15, 35, 0), window(37, 40, 0)]
+    config = TurnsConfig(gap=5 / SAMPLE_RATE, sliver=0)
+    assert plain(cut_turns(windows, config)) == [(0, 40, 0), (12, 14, 1)]
+    assert plain(cut_turns(windows, replace(config, exclusive=True))) == [(0, 10, 0), (12, 14, 1), (15, 40, 0)]
+
+
 def test_short_gaps_of_one_speaker_are_joined_and_another_speaker_may_talk_in_them() -> None:
     turns = [SpeakerTurn(0, 10, 0, 1.0), SpeakerTurn(12, 14, 1, 1.0), SpeakerTurn(15, 35, 0, 0.4)]
     joined = join(turns, 5)
@@ -119,7 +173,7 @@ def test_no_windows_give_no_turns() -> None:
 @pytest.mark.parametrize("name", ["gap", "sliver"])
 def test_settings_that_cannot_be_are_refused_by_name(name: str) -> None:
     with pytest.raises(ValueError, match=rf"turns\.{name} is -1"):
-        TurnsConfig(**{name: -1})
+        TurnsConfig(**{name: -1})  # type: ignore[arg-type]  # the name is of a number
 
 
 def test_a_turn_says_how_near_its_voice_is_and_who_comes_next() -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from diarize.clustering.agglomerative import Embeddings, Labels, by_first_appearance, totals, unit
+from diarize.clustering.constraints import smoothed
+from diarize.clustering.exemplars import Exemplar, gather, thin_out
+from diarize.clustering.groups import group_start, groups, voices
 from diarize.clustering.memory import EmbeddingFile
 from diarize.clustering.naming import Identify, Names, identities, talk
+from diarize.clustering.numbering import numbered
 from diarize.clustering.offline import ClusteringConfig, cluster, confidences, gaps, speakers
-from diarize.clustering.viterbi import viterbi
 from diarize.stage import Stage
 from diarize.types import SAMPLE_RATE, Clock, EmbeddingWindow, Merge, Named, SpeakerWindow
 
@@ -55,16 +58,6 @@ class OnlineConfig:
 
 
 @dataclass
-class Exemplar:
-    """Neighbouring windows of one speaker: the sum of their embeddings, how many they are, and samples of speech."""
-
-    sum: NDArray[np.float32]
-    windows: int
-    talk: int
-    speaker: int
-
-
-@dataclass
 class OnlineState:
     """What is known of the stream.  Speakers are numbers, given once and never again.
 
@@ -76,6 +69,7 @@ class OnlineState:
     fresh: windows since they were last clustered.
     strange: how many of the newest windows in a row were near nobody.
     names: of the speakers who were found to be enrolled people.
+    growing: since the last clock, by group, the speakers said of provisional windows.
     """
 
     labels: list[int] = field(default_factory=list)
@@ -86,16 +80,23 @@ class OnlineState:
     fresh: int = 0
     strange: int = 0
     names: Names = field(default_factory=Names)
+    growing: dict[int, list[int]] = field(default_factory=dict)
+
+    @property
+    def talked(self) -> list[int]:
+        """The speakers of the recent windows."""
+        return self.labels[len(self.labels) - len(self.recent) :]
 
 
 class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, Said]):
     """Labels windows as they come.
 
-    A window goes to the nearest speaker, at a price for changing speakers; several in a row that are near nobody open
-    a new one.  Every few windows the newest are clustered together with exemplars of the older ones, as a recording
-    would be, and the clusters are matched to the speakers already shown so that as little as possible changes (as in
-    NeMo's online clustering); a window whose speaker changes is said again.  At the end all embeddings are clustered
-    as offline and every window is said once more: the same partition, under the numbers already shown.
+    A window goes to the nearest speaker, at a price for changing speakers; those of a group to different ones, as far
+    as there are so many; several in a row that are near nobody open a new one.  Every few windows the newest are
+    clustered together with exemplars of the older ones, as a recording would be, and the clusters are matched to the
+    speakers already shown so that as little as possible changes (as in NeMo's online clustering); a window whose
+    speaker changes is said again.  At the end all embeddings are clustered as offline and every window is said once
+    more: the same partition, under the numbers already shown.
 
     Whenever windows are clustered the speakers are matched with the enrolled people, and who is found to be the same
     twice in a row gets the name; at the end the names are those of the offline run.
@@ -117,11 +118,15 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, Said]):
         self.state = OnlineState()
 
     def push(self, item: EmbeddingWindow | Clock | Merge, /) -> list[Said]:
+        if isinstance(item, Clock):
+            self.state.growing.clear()
         if isinstance(item, Clock | Merge):
             return [item]
         if item.provisional:
-            speaker, confidence, _ = self._nearest(item)
-            return [_said(item, speaker, confidence)]
+            taken = self.state.growing.setdefault(item.group, [])
+            speaker, confidence, _ = self._nearest(item, taken)
+            taken.append(speaker)
+            return [_said(item, speaker, confidence, len(taken) - 1)]
         return self._take(item)
 
     def flush(self) -> list[Said]:
@@ -130,16 +135,18 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, Said]):
             return []
         order = sorted(range(len(windows)), key=lambda i: (windows[i].start, windows[i].end))
         windows = [windows[i] for i in order]
-        labels, scores = cluster(np.stack([window.embedding for window in windows]), gaps(windows), self.clustering)
-        numbers = self._matched(labels, np.array(self.state.labels)[order], np.ones(len(windows)))
+        embeddings = np.stack([window.embedding for window in windows])
+        labels, scores = cluster(embeddings, gaps(windows), self.clustering, groups=groups(windows))
+        numbers = self._numbered(labels, [self.state.labels[i] for i in order], np.ones(len(windows)))
         distances = np.full((len(windows), max(numbers.values()) + 1), np.inf, np.float32)
         distances[:, [numbers[label] for label in range(len(numbers))]] = 1 - scores
         sure = confidences(scores, labels).tolist()
         found = identities(windows, labels, self._identify)
+        said = zip(windows, labels.tolist(), sure, voices(windows), distances.tolist(), strict=True)
         return [
             *(
-                replace(_said(window, numbers[label], sure[i]), distances=tuple(distances[i].tolist()))
-                for i, (window, label) in enumerate(zip(windows, labels.tolist(), strict=True))
+                replace(_said(window, numbers[label], confidence, voice), distances=tuple(away))
+                for window, label, confidence, voice, away in said
             ),
             *self.state.names.conclude({numbers[label]: identity for label, identity in found.items()}),
         ]
@@ -148,7 +155,8 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, Said]):
         """A window that counts: it is kept, labelled, and now and then gives reason to cluster again."""
         state, online = self.state, self.online
         self.embeddings.append(window)
-        speaker, confidence, distance = self._nearest(window)
+        taken = state.talked[group_start(state.recent, window.group) :]
+        speaker, confidence, distance = self._nearest(window, taken)
         state.strange = state.strange + 1 if distance > self.clustering.scale * online.near else 0
         state.recent.append(window)
         state.labels.append(speaker)
@@ -156,7 +164,7 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, Said]):
         state.opened = max(state.opened, 1)
         if state.strange == 0:  # what may be somebody else's would blur the voice
             state.voices[speaker] = state.voices.get(speaker, 0) + window.embedding
-        out: list[Said] = [_said(window, speaker, confidence)]
+        out: list[Said] = [_said(window, speaker, confidence, len(taken))]
         due = state.fresh >= max(online.every, (len(state.recent) + len(state.exemplars)) // 10)
         if due or state.strange == online.opening:
             out += [*self._cluster(), *self._name()]
@@ -164,18 +172,25 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, Said]):
             self._settle()
         return out
 
-    def _nearest(self, window: EmbeddingWindow) -> tuple[int, float, float]:
-        """The speaker of a window by itself, the confidence in that, and the distance from them."""
+    def _nearest(self, window: EmbeddingWindow, taken: Sequence[int]) -> tuple[int, float, float]:
+        """The speaker of a window by itself, the confidence in that, and the distance from them.
+
+        taken: the speakers of its group's other voices; it is one of them only where there is nobody else.
+        """
         state = self.state
         if not state.voices:
             return 0, 1.0, 0.0
         numbers = list(state.voices)
         scores = unit(np.stack([state.voices[number] for number in numbers])) @ window.embedding
         price = np.zeros(len(numbers), np.float32)
-        if state.recent:
-            gap = gaps([state.recent[-1], window])
+        before = state.recent[: group_start(state.recent, window.group)]
+        if before:
+            gap = gaps([before[-1], window])
             price += self.clustering.scale * self.clustering.switch_penalty * np.exp(-gap)
-            price[[number == state.labels[-1] for number in numbers]] = 0
+            going_on = state.talked[group_start(before, before[-1].group) : len(before)]
+            price[[number in going_on for number in numbers]] = 0
+        others = [number in taken for number in numbers]
+        price[others] = 0 if all(others) else np.inf
         best = int(np.argmax(scores - price))
         (confidence,) = confidences(scores[None], np.array([best]))
         return numbers[best], float(confidence), float(1 - scores[best])
@@ -187,23 +202,24 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, Said]):
         sums = np.stack([*(one.sum for one in state.exemplars), *(window.embedding for window in state.recent)])
         weights = np.array([*(one.windows for one in state.exemplars), *([1] * len(state.recent))], dtype=np.float64)
         old = len(state.exemplars)
-        shown = np.array([*(one.speaker for one in state.exemplars), *state.labels[-len(state.recent) :]])
+        shown = [*(one.speaker for one in state.exemplars), *state.talked]
         members = self._members(sums)
-        voices = totals(sums, members).astype(np.float32)
-        scores = np.stack([window.embedding for window in state.recent]) @ unit(voices).T
+        means = totals(sums, members).astype(np.float32)
+        scores = np.stack([window.embedding for window in state.recent]) @ unit(means).T
         penalty = self.clustering.scale * self.clustering.switch_penalty * np.exp(-gaps(state.recent))
-        labels = np.concatenate((members[:old], viterbi(scores, penalty)))
-        numbers = self._matched(labels, shown, weights)
+        labels = np.concatenate((members[:old], smoothed(scores, penalty, None, groups(state.recent))))
+        numbers = self._numbered(labels, shown, weights)
         sure = confidences(scores, labels[old:])
         for one, label in zip(state.exemplars, labels[:old].tolist(), strict=True):
             one.speaker = numbers[label]
-        state.voices = {numbers[label]: voice for label, voice in enumerate(voices) if label in numbers}
+        state.voices = {numbers[label]: mean for label, mean in enumerate(means) if label in numbers}
         out = []
         first = len(state.labels) - len(state.recent)
-        for i, (window, label) in enumerate(zip(state.recent, labels[old:].tolist(), strict=True)):
-            if state.labels[first + i] != numbers[label]:
-                state.labels[first + i] = numbers[label]
-                out.append(_said(window, numbers[label], float(sure[i])))
+        said = zip(state.recent, labels[old:].tolist(), sure.tolist(), voices(state.recent), strict=True)
+        for i, (window, label, confidence, voice) in enumerate(said, first):
+            if state.labels[i] != numbers[label]:
+                state.labels[i] = numbers[label]
+                out.append(_said(window, numbers[label], confidence, voice))
         return out
 
     def _name(self) -> list[Named]:
@@ -214,7 +230,7 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, Said]):
         heard: Counter[int] = Counter()
         for one in state.exemplars:
             heard[one.speaker] += one.talk
-        for number, samples in zip(state.labels[-len(state.recent) :], talk(state.recent).tolist(), strict=True):
+        for number, samples in zip(state.talked, talk(state.recent).tolist(), strict=True):
             heard[number] += samples
         seconds = np.array([heard[number] / SAMPLE_RATE for number in state.voices])
         found = self._identify(unit(np.stack([*state.voices.values()])), seconds)
@@ -247,51 +263,28 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, Said]):
         _, most = self.clustering.speakers
         return most is None or members.max() + 1 < most
 
-    def _matched(self, labels: Labels, shown: Labels, weights: NDArray[np.float64]) -> dict[int, int]:
-        """The number of each cluster: of the speaker it shares most with, one to one; new ones where none is left.
-
-        labels, shown, weights: cluster, speaker and number of windows, each of shape (n,).
-        """
-        clusters, column = np.unique(labels, return_inverse=True)
-        numbers, row = np.unique(shown, return_inverse=True)
-        shared = np.zeros((len(numbers), len(clusters)))
-        np.add.at(shared, (row, column), weights)
-        pairs = zip(*linear_sum_assignment(shared, maximize=True), strict=True)
-        found = {int(clusters[j]): int(numbers[i]) for i, j in pairs if shared[i, j] > 0}
-        for label in clusters.tolist():
-            if label not in found:
-                found[label] = self._open()
-        return found
-
-    def _open(self) -> int:
-        self.state.opened += 1
-        return self.state.opened - 1
+    def _numbered(self, labels: Labels, shown: list[int], weights: NDArray[np.float64]) -> dict[int, int]:
+        """The number of each cluster, old or new; see `numbered`."""
+        numbers = numbered(labels, np.array(shown), weights, self.state.opened)
+        self.state.opened = max(self.state.opened, *(number + 1 for number in numbers.values()))
+        return numbers
 
     def _settle(self) -> None:
         """Make exemplars of the oldest quarter of the buffer, and keep these few."""
         state, online = self.state, self.online
-        labels = state.labels[-len(state.recent) :]
-        leaving = len(state.recent) // 4
-        talked = talk(state.recent).tolist()
-        for window, speaker, samples in zip(state.recent[:leaving], labels, talked, strict=False):
-            last = state.exemplars[-1] if state.exemplars else None
-            if last is not None and last.speaker == speaker and last.windows < online.exemplar:
-                last.sum, last.windows, last.talk = last.sum + window.embedding, last.windows + 1, last.talk + samples
-            else:
-                state.exemplars.append(Exemplar(window.embedding, 1, samples, speaker))
+        quarter = len(state.recent) // 4
+        leaving = group_start(state.recent[: quarter + 1], state.recent[quarter].group)  # no group is torn apart
+        leave = zip(state.recent[:leaving], state.talked, talk(state.recent).tolist(), strict=False)
+        alone = [Exemplar(window.embedding, 1, samples, speaker) for window, speaker, samples in leave]
         del state.recent[:leaving]
-        while len(state.exemplars) > online.exemplars:
-            numbers, counts = np.unique([one.speaker for one in state.exemplars], return_counts=True)
-            most = [i for i, one in enumerate(state.exemplars) if one.speaker == numbers[np.argmax(counts)]]
-            voices = unit(np.stack([state.exemplars[i].sum for i in most]))
-            alike = np.triu(voices @ voices.T + 2, 1)
-            a, b = (most[i] for i in np.unravel_index(np.argmax(alike), alike.shape))
-            one, other = state.exemplars[a], state.exemplars.pop(b)
-            one.sum, one.windows, one.talk = one.sum + other.sum, one.windows + other.windows, one.talk + other.talk
+        gather(state.exemplars, alone, online.exemplar)
+        thin_out(state.exemplars, online.exemplars)
 
 
-def _said(window: EmbeddingWindow, speaker: int, confidence: float) -> SpeakerWindow:
-    return SpeakerWindow(window.start, window.end, window.speech, window.group, speaker, confidence, window.provisional)
+def _said(window: EmbeddingWindow, speaker: int, confidence: float, voice: int) -> SpeakerWindow:
+    return SpeakerWindow(
+        window.start, window.end, window.speech, window.group, speaker, confidence, window.provisional, voice=voice
+    )
 
 
 def _likeness(embeddings: Embeddings, sums: Embeddings, members: Labels) -> NDArray[np.float32]:

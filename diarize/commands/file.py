@@ -13,6 +13,7 @@ from diarize.commands.options import (
     Changes,
     Clustering,
     Compute,
+    Exclusive,
     MaxSpeakers,
     MinSpeakers,
     Model,
@@ -20,6 +21,7 @@ from diarize.commands.options import (
     NumSpeakers,
     Profiles,
     Recipe,
+    Segmentation,
     Vad,
     configured,
     name_people,
@@ -62,6 +64,8 @@ def file(
     pipeline: Recipe = None,
     set_: Changes = None,
     vad: Vad = None,
+    segmentation: Segmentation = False,
+    exclusive: Exclusive = False,
     clustering: Clustering = None,
     model: Model = None,
     compute: Compute = None,
@@ -95,7 +99,19 @@ def file(
     from diarize.summary import MANY, Summary
 
     with exit_code(2):
-        config = configured(pipeline, set_, vad, clustering, model, compute, num_speakers, min_speakers, max_speakers)
+        config = configured(
+            pipeline,
+            set_,
+            vad,
+            clustering,
+            model,
+            compute,
+            num_speakers,
+            min_speakers,
+            max_speakers,
+            segmentation=segmentation,
+            exclusive=exclusive,
+        )
         orders = plan(
             inputs,
             output,

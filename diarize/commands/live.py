@@ -22,6 +22,7 @@ from diarize.commands.options import (
     NumSpeakers,
     Profiles,
     Recipe,
+    Segmentation,
     Vad,
     configured,
     name_people,
@@ -49,6 +50,7 @@ def mic(
     pipeline: Recipe = "microphone",
     set_: Changes = None,
     vad: Vad = None,
+    segmentation: Segmentation = False,
     clustering: Clustering = None,
     model: Model = None,
     compute: Compute = None,
@@ -76,7 +78,17 @@ def mic(
             write("".join(lines))
             return
         config = configured(
-            pipeline, set_, vad, clustering, model, compute, num_speakers, min_speakers, max_speakers, latency
+            pipeline,
+            set_,
+            vad,
+            clustering,
+            model,
+            compute,
+            num_speakers,
+            min_speakers,
+            max_speakers,
+            latency,
+            segmentation=segmentation,
         )
         diarization = SpeakerDiarization(config)
         diarization.live_front()  # refuses a latency that cannot be kept
@@ -101,6 +113,7 @@ def simulate_live(
     pipeline: Recipe = None,
     set_: Changes = None,
     vad: Vad = None,
+    segmentation: Segmentation = False,
     clustering: Clustering = None,
     model: Model = None,
     compute: Compute = None,
@@ -118,7 +131,17 @@ def simulate_live(
 
     with exit_code(2):
         config = configured(
-            pipeline, set_, vad, clustering, model, compute, num_speakers, min_speakers, max_speakers, latency
+            pipeline,
+            set_,
+            vad,
+            clustering,
+            model,
+            compute,
+            num_speakers,
+            min_speakers,
+            max_speakers,
+            latency,
+            segmentation=segmentation,
         )
         references = None if reference is None else read_rttms(reference)
         diarization = SpeakerDiarization(config)

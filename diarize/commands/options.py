@@ -21,6 +21,10 @@ Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, such as vad.onset=0.6.")
 ]
 Vad = Annotated[str | None, typer.Option(metavar="NAME", help="silero or webrtc.")]
+Segmentation = Annotated[
+    bool, typer.Option("--segmentation", help="In place of a VAD, a network that hears who talks at once.")
+]
+Exclusive = Annotated[bool, typer.Option("--exclusive", help="One speaker at a time, as for transcripts.")]
 Clustering = Annotated[str | None, typer.Option(metavar="NAME", help="agglomerative, bayesian, hdbscan or spectral.")]
 Model = Annotated[str | None, typer.Option(metavar="NAME|PATH|ID", help="The speaker embedding's weights.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Run a model that is a program (TorchScript, as ECAPA2 is).")]
@@ -49,17 +53,25 @@ def configured(
     max_speakers: int | None,
     latency: float | None = None,
     base: Mapping[str, Any] | None = None,
+    segmentation: bool | None = None,
+    exclusive: bool | None = None,
 ) -> PipelineConfig:
     """The settings of a recipe, changed by `changes` ("vad.onset=0.6"), and then by the options of their own.
 
     base: what the recipe changes; None: the defaults.
+    segmentation, exclusive: flags; what is not set leaves the settings as they are.
 
-    Raises ValueError as `diarize.pipeline.load_config`.
+    Raises ValueError as `diarize.pipeline.load_config`, and where a VAD and a segmentation network are both asked for.
     """
     from diarize.pipeline import load_config
+    from diarize.segmentation import BUNDLED_SEGMENTATION
 
+    if segmentation and vad is not None:
+        raise ValueError("--segmentation takes the place of a VAD: leave it or --vad out")
     own = {
         "vad.name": vad,
+        "segmentation.model": BUNDLED_SEGMENTATION if segmentation else None,
+        "turns.exclusive": exclusive or None,
         "clustering.name": clustering,
         "embedding.model": model,
         "embedding.compute": compute,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Configure = Callable[[Mapping[str, Any] | None], PipelineConfig]
 
-HEARD = ("vad", "windows", "embedding", "crosstalk")
+HEARD = ("vad", "segmentation", "windows", "embedding", "crosstalk")
 """The groups of settings that had their effect when the embeddings were made."""
 
 Output = Annotated[

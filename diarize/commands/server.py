@@ -26,6 +26,7 @@ from diarize.commands.options import (
     NumSpeakers,
     Profiles,
     Recipe,
+    Segmentation,
     Vad,
     configured,
     enrolled,
@@ -64,6 +65,7 @@ def serve(
     pipeline: Recipe = "server",
     set_: Changes = None,
     vad: Vad = None,
+    segmentation: Segmentation = False,
     clustering: Clustering = None,
     model: Model = None,
     compute: Compute = None,
@@ -84,7 +86,17 @@ def serve(
 
     with exit_code(2):
         config = configured(
-            pipeline, set_, vad, clustering, model, compute, num_speakers, min_speakers, max_speakers, latency
+            pipeline,
+            set_,
+            vad,
+            clustering,
+            model,
+            compute,
+            num_speakers,
+            min_speakers,
+            max_speakers,
+            latency,
+            segmentation=segmentation,
         )
         server = ServerConfig(
             host=host,

@@ -12,17 +12,18 @@ from diarize.rttm import Turn, talking
 from diarize.types import EmbeddingWindow
 
 NOBODY = -1
-"""The number of the speaker of a window that no turn covers."""
+"""The number of the speaker of a window that no turn covers, or several as much."""
 
 
 def window_speakers(windows: Sequence[EmbeddingWindow], turns: Iterable[Turn]) -> NDArray[np.int64]:
     """Who talks in each window: the speaker, numbered by first appearance, whose turns cover most of its speech.
 
-    Shape (windows,); `NOBODY` where no turn covers any.
+    Shape (windows,); `NOBODY` where no turn covers any, or several as much: then its voice may be either's.
     """
     said = shared([window.speech for window in windows], talking(turns).values())
-    nobody = np.full((len(windows), 1), 0.5)  # samples: less than by anybody
-    most: NDArray[np.int64] = np.argmax(np.hstack((nobody, said)), axis=1)
+    said = np.hstack((np.zeros((len(windows), 1), np.int64), said))
+    alone = (said == said.max(axis=1, keepdims=True)).sum(axis=1) == 1
+    most: NDArray[np.int64] = np.where(alone, said.argmax(axis=1), 0)
     return most + NOBODY
 
 

@@ -78,8 +78,9 @@ class Saved:
 
 
 def made_with(pipeline: SpeakerDiarization) -> str:
-    """A name for the program, the settings and the model: a state goes on only where it is equal."""
-    settings = json.dumps([diarize.__version__, asdict(pipeline.config), pipeline.encoder.fingerprint], sort_keys=True)
+    """A name for the program, the settings and the models: a state goes on only where it is equal."""
+    models = [pipeline.encoder.fingerprint, getattr(pipeline.segmenter, "fingerprint", "")]
+    settings = json.dumps([diarize.__version__, asdict(pipeline.config), models], sort_keys=True)
     return hashlib.sha256(settings.encode()).hexdigest()
 
 

@@ -60,7 +60,7 @@ class Session:
         self._seq = self._until = 0
         self._finalizing: list[int] = []
         self._resumed = self._ended = self._detached = False
-        self.resumable = self._pipeline.config.vad.name != "webrtc"
+        self.resumable = self._pipeline.segmenter is not None or self._pipeline.config.vad.name != "webrtc"
         if not self.resumable:
             self._warn("not_resumable", "with the webrtc detector a session that is cut off cannot be resumed")
 
@@ -106,7 +106,7 @@ class Session:
             if isinstance(item, Clock):
                 # a finalize has put the clock ahead: turns that it showed are not hidden again
                 self._until = max(self._until, item.position)
-                item = Clock(self._until)
+                item = replace(item, position=self._until)
             try:
                 updates += self._back.push(item)
             except OSError as error:  # an embedding cannot be kept, and nothing has changed yet
