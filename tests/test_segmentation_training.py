@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from diarize.evaluation.local import segmentation_judge
 from diarize.models.checkpoints import CheckpointError, write_checkpoint
+from diarize.models.ecapa_tdnn import EcapaTdnn
+from diarize.models.encoder import SpeakerEncoder
 from diarize.models.powerset import FRAME, PowersetConfig, PowersetNetwork
 from diarize.models.segmenter import SpeakerSegmenter
 from diarize.powerset import CLASSES, VOICES, classes, marginals
@@ -35,7 +37,7 @@ from diarize.types import Samples
 from tests.command import here
 
 CPU = torch.device("cpu")
-SMALL = PowersetConfig(channels=12, blocks=1, heads=2, expansion=1, kernel=3)
+SMALL = PowersetConfig(channels=12, fine=8, blocks=1, heads=2, expansion=1, kernel=3)
 TINY = replace(
     load_segmentation_recipe("train_segmentation"),
     every=2,
@@ -158,6 +160,7 @@ def test_a_piece_leaves_out_who_says_least() -> None:
         (["network.channels=100"], "a multiple of heads"),
         (["network.kernel=4"], "kernel must be odd"),
         (["network.blocks=0"], "blocks must be at least 1"),
+        (["network.voices=0"], "voices must be at least 1"),
         (["network.width=3"], "unknown setting network.width"),
     ],
 )
@@ -193,6 +196,25 @@ def test_frames_are_where_they_say(network: PowersetNetwork) -> None:
     with torch.no_grad():
         change = (network(before) - network(after)).abs().sum(dim=2)[0]
     assert abs(int(change.argmax()) - 106) < 12, "samples 32000 to 36000 are frames 100 to 112"
+
+
+def test_voices_are_heard_as_the_encoder_hears_them() -> None:
+    """The first layers are the encoder's, to the bit, and stay so while the rest learns."""
+    work = SegmentationTraining(TINY, CPU)
+    encoder = SpeakerEncoder.from_pretrained()._network
+    assert isinstance(encoder, EcapaTdnn)
+    heard = work.network.heard(torch.from_numpy(noise(4, 32_000))[None])
+    with torch.no_grad():
+        x, outputs = heard, []
+        for block in encoder.blocks:
+            x = block(x)
+            outputs.append(x)
+        expected = torch.nn.functional.avg_pool1d(torch.cat(outputs[1:], dim=1), 4)
+    assert torch.equal(work.network.voices(heard), expected)
+    work.learn((torch.from_numpy(noise(5))[None], torch.ones((1, FRAMES), dtype=torch.int64)))
+    assert torch.equal(work.network.voices(heard), expected)
+    with pytest.raises(ValueError, match="is no ECAPA-TDNN of 64 channels"):
+        SegmentationTraining(replace(TINY, network=replace(SMALL, voices=64)), CPU)
 
 
 # --- the file

@@ -1,9 +1,11 @@
 """The network that says who of three local voices talks, frame by frame, in ten seconds of audio.
 
-A small Conformer (Gulati et al., 2020) over log mel energies, with the powerset classes of Plaquet and Bredin (2023).
-Attention over the whole piece is what lets it tell that a voice is one heard eight seconds before.  Where frames are is
-told by the convolutions, so there is no positional encoding.  Half of its work is at 40 ms, which is enough to know
-who talks; the last layers say when, at 20 ms.
+The first layers of a speaker encoder hear how voices differ: a few hundred speakers are too few to learn that from
+conversations alone.  A small Conformer (Gulati et al., 2020) over them finds out who talks, at 40 ms; its attention
+over the whole piece tells that a voice is one heard eight seconds before.  The last layers, which hear the log mel
+energies too, say when, at 20 ms.  The classes are the powerset of Plaquet and Bredin (2023).  Where frames are is told
+by the convolutions, so there is no positional encoding; and nothing is normalised over a batch, for pieces differ in
+level, noise and silence more than a running mean could tell.
 """
 
 from __future__ import annotations
@@ -14,32 +16,39 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from diarize.models.ecapa_tdnn import DILATIONS, EcapaConfig, SeRes2Net, Tdnn
 from diarize.models.features import HOP, MEL_BANDS, FilterBank
 from diarize.powerset import CLASSES
 
 FRAME = 2 * HOP
 """Samples a frame: 20 ms."""
 
+_SCALE = 20.0  # dB: log energies are then near -2..2
+
 
 @dataclass(frozen=True)
 class PowersetConfig:
     """The sizes of the network.
 
+    voices: channels of the speaker encoder whose first layers it hears through, an ECAPA-TDNN's.
     channels: of every block, a multiple of `heads`.
+    fine: channels of the layers at 20 ms.
     blocks: how many.
     heads: of the attention.
     expansion: how much wider the inner layer of a feed-forward part is.
     kernel: frames of 40 ms that a convolution sees, odd.
     """
 
+    voices: int = 256
     channels: int = 144
-    blocks: int = 4
+    fine: int = 64
+    blocks: int = 3
     heads: int = 3
-    expansion: int = 3
+    expansion: int = 2
     kernel: int = 15
 
     def __post_init__(self) -> None:
-        for name in ("channels", "blocks", "heads", "expansion", "kernel"):
+        for name in ("voices", "channels", "fine", "blocks", "heads", "expansion", "kernel"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.channels % self.heads:
@@ -56,31 +65,33 @@ class PowersetNetwork(nn.Module):
 
     def __init__(self, config: PowersetConfig | None = None) -> None:
         super().__init__()
-        self.config = config or PowersetConfig()
-        channels = self.config.channels
+        self.config = config = config or PowersetConfig()
         self.features = FilterBank()
-        self.fine = nn.Conv1d(MEL_BANDS, channels, 5, stride=2, padding=2)
-        self.fine_norm = nn.BatchNorm1d(channels)
-        self.coarse = nn.Conv1d(channels, channels, 3, stride=2, padding=1)
-        self.coarse_norm = nn.BatchNorm1d(channels)
-        self.blocks = nn.ModuleList(_Block(self.config) for _ in range(self.config.blocks))
-        self.back = nn.ConvTranspose1d(channels, channels, 2, stride=2)
-        self.joined = nn.Conv1d(2 * channels, channels, 3, padding=1)
-        self.joined_norm = nn.BatchNorm1d(channels)
-        self.classes = nn.Conv1d(channels, len(CLASSES), 1)
+        self.voices = VoiceLayers(config.voices)
+        self.known = nn.Conv1d(len(DILATIONS) * config.voices, config.channels, 1)
+        self.fine = nn.Conv1d(MEL_BANDS, config.fine, 5, stride=2, padding=2)
+        self.fine_norm = nn.GroupNorm(1, config.fine)
+        self.coarse = nn.Conv1d(config.fine, config.channels, 3, stride=2, padding=1)
+        self.coarse_norm = nn.GroupNorm(1, config.channels)
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
+        self.back = nn.ConvTranspose1d(config.channels, config.fine, 2, stride=2)
+        self.joined = nn.Conv1d(2 * config.fine, config.fine, 3, padding=1)
+        self.joined_norm = nn.GroupNorm(1, config.fine)
+        self.classes = nn.Conv1d(config.fine, len(CLASSES), 1)
 
     def forward(self, waveforms: Tensor) -> Tensor:
         return self.said(self.heard(waveforms))
 
     def heard(self, waveforms: Tensor) -> Tensor:
-        """What is heard of waveforms: scaled features (batch, 80, frames of 10 ms)."""
+        """What is heard of waveforms: centred log mel energies in dB, (batch, 80, frames of 10 ms)."""
         features: Tensor = self.features(waveforms)
-        return features[:, : waveforms.shape[1] // HOP].transpose(1, 2) / _SCALE
+        return features[:, : waveforms.shape[1] // HOP].transpose(1, 2)
 
     def said(self, heard: Tensor) -> Tensor:
-        """What is said of features: logits (batch, frames of 20 ms, classes)."""
-        fine = functional.silu(self.fine_norm(self.fine(heard)))
-        x = functional.silu(self.coarse_norm(self.coarse(fine))).transpose(1, 2)
+        """What is said of them: logits (batch, frames of 20 ms, classes)."""
+        fine = functional.silu(self.fine_norm(self.fine(heard / _SCALE)))
+        x = functional.silu(self.coarse_norm(self.coarse(fine)) + self.known(self.voices(heard)))
+        x = x.transpose(1, 2)
         for block in self.blocks:
             x = block(x)
         x = torch.cat((self.back(x.transpose(1, 2)), fine), dim=1)
@@ -88,7 +99,29 @@ class PowersetNetwork(nn.Module):
         return logits
 
 
-_SCALE = 20.0  # dB: log energies are then near -2..2
+class VoiceLayers(nn.Module):
+    """What the layers of a speaker encoder before its pooling hear, every 40 ms: (batch, 3 x channels, frames / 4).
+
+    They come from an encoder that is trained already and learn nothing here; the names are the encoder's.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        config = EcapaConfig(channels=channels)
+        first = Tdnn(MEL_BANDS, channels, kernel=5)
+        self.blocks = nn.ModuleList([first, *(SeRes2Net(config, dilation) for dilation in DILATIONS)])
+        self.requires_grad_(requires_grad=False)
+
+    def train(self, mode: bool = True) -> VoiceLayers:  # noqa: ARG002 - torch's own signature
+        return super().train(mode=False)
+
+    @torch.no_grad()
+    def forward(self, heard: Tensor) -> Tensor:
+        x, outputs = heard, []
+        for block in self.blocks:
+            x = block(x)
+            outputs.append(x)
+        return functional.avg_pool1d(torch.cat(outputs[1:], dim=1), 4)
 
 
 class _Block(nn.Module):
@@ -145,11 +178,10 @@ class _Convolution(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.gated = nn.Linear(channels, 2 * channels)
         self.along = nn.Conv1d(channels, channels, config.kernel, padding=config.kernel // 2, groups=channels)
-        self.along_norm = nn.BatchNorm1d(channels)
+        self.along_norm = nn.LayerNorm(channels)
         self.out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = functional.glu(self.gated(self.norm(x)), dim=2).transpose(1, 2)
-        x = functional.silu(self.along_norm(self.along(x))).transpose(1, 2)
-        out: Tensor = self.out(x)
+        x = self.along(functional.glu(self.gated(self.norm(x)), dim=2).transpose(1, 2)).transpose(1, 2)
+        out: Tensor = self.out(functional.silu(self.along_norm(x)))
         return out

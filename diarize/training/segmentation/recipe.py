@@ -32,7 +32,7 @@ class TalkConfig:
 
     seconds: float = 60.0
     held: int = 64
-    renewed: int = 2
+    renewed: int = 1
     speed: tuple[float, float] = (0.85, 1.18)
     carried: float = 0.4
     modes: ModeShares = field(default_factory=lambda: _MODES)
@@ -75,11 +75,14 @@ class SegmentationRecipe:
     """A training run.
 
     seed: of all that is drawn.
+    encoder: the speaker encoder through whose first layers the network hears, an ECAPA-TDNN of `network.voices`
+        channels, as `SpeakerEncoder.from_pretrained` knows it.
     every: steps between two checkpoints, each judged on conversations of `dev` speakers.
     judged: so many of them.
     """
 
     seed: int = 1
+    encoder: str = "ecapa-tdnn-c256"
     every: int = 250
     judged: int = 40
     network: PowersetConfig = field(default_factory=PowersetConfig)

@@ -8,6 +8,9 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
+from diarize.models.checkpoints import load_checkpoint
+from diarize.models.ecapa_tdnn import EcapaTdnn
+from diarize.models.encoder import resolve
 from diarize.models.powerset import PowersetNetwork
 from diarize.training.segmentation.loss import permutation_free_cross_entropy
 from diarize.training.segmentation.recipe import SegmentationRecipe
@@ -19,7 +22,9 @@ class SegmentationTraining(Training[PowersetNetwork]):
 
     def __init__(self, config: SegmentationRecipe, device: torch.device) -> None:
         torch.manual_seed(config.seed)
-        super().__init__(config, PowersetNetwork(config.network), {}, device)
+        network = PowersetNetwork(config.network)
+        network.voices.load_state_dict(_voice_layers(config))
+        super().__init__(config, network, {}, device)
 
     def about(self) -> dict[str, str]:
         return {**super().about(), "network": json.dumps(asdict(self.network.config))}
@@ -31,3 +36,14 @@ class SegmentationTraining(Training[PowersetNetwork]):
         with torch.autocast(self.device.type, torch.bfloat16):  # the loss stays in float32
             logits = self.network.said(heard)
         return {"powerset": (1.0, permutation_free_cross_entropy(logits.float(), said))}
+
+
+def _voice_layers(config: SegmentationRecipe) -> dict[str, Tensor]:
+    """The weights of the encoder's first layers.  ValueError for an encoder that is another network."""
+    encoder = load_checkpoint(resolve(config.encoder)).network
+    if not isinstance(encoder, EcapaTdnn) or encoder.config.channels != config.network.voices:
+        raise ValueError(
+            f"encoder {config.encoder!r} is no ECAPA-TDNN of {config.network.voices} channels: name one, or set "
+            "network.voices"
+        )
+    return {key: value for key, value in encoder.state_dict().items() if key.startswith("blocks.")}
