@@ -280,7 +280,7 @@ def test_voices_can_be_seen_and_gone_to(visit: Open) -> None:
     matrix.click(position=at(7, 11))
     assert shown_time(page) == 11
     page.get_by_label("by speaker").check()
-    matrix.hover(position=at(5, 19))  # Ana's sixth window and Bob's last
+    matrix.hover(position=at(5, 18))  # Ana's sixth window and Bob's last; where both talk is after them
     assert says.inner_text().startswith("Ana at 0:10.0 and Bob at 0:19.0: cosine ")
     points = json.loads(page.locator("#content").text_content() or "")["voices"]["points"]
     room = page.locator("#map").evaluate("canvas => canvas.getBoundingClientRect().width") - 32
