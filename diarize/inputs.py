@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,32 +44,35 @@ def is_search(name: str) -> bool:
     return Path(name).is_dir() or _is_pattern(name)
 
 
-def find_recordings(names: Sequence[str]) -> list[Recording]:
+def find_recordings(names: Sequence[str], suffixes: Collection[str] = SUFFIXES) -> list[Recording]:
     """The recordings that are meant by these names, in their order; none twice.
 
-    The name of a file is taken as it is; a missing one is found out when it is opened.  A folder gives the audio and
-    video files in it and in the folders below, by name.  A pattern (`*`, `?`, `[...]`, and `**` for folders of any
+    suffixes: of the files that a folder is searched for, in small letters; by default those of audio and video.
+
+    The name of a file is taken as it is; a missing one is found out when it is opened.  A folder gives the files with
+    these suffixes in it and in the folders below, by name.  A pattern (`*`, `?`, `[...]`, and `**` for folders of any
     depth) gives what it matches, by name; so it need not be the shell that knows patterns.  Hidden files and folders
     are passed over.
 
-    Raises ValueError for a folder without audio and a pattern that nothing matches.
+    Raises ValueError for a folder without such files and a pattern that nothing matches.
     """
     found: dict[str, Recording] = {}
     for name in names:
-        for recording in _recordings(name):
+        for recording in _recordings(name, suffixes):
             found.setdefault(os.path.abspath(recording.path), recording)  # noqa: PTH100 - resolve() would follow links
     return list(found.values())
 
 
-def _recordings(name: str) -> list[Recording]:
+def _recordings(name: str, suffixes: Collection[str]) -> list[Recording]:
+    wanted = "audio" if suffixes is SUFFIXES else f"{' or '.join(sorted(suffixes))} files"
     if _is_pattern(name):
-        recordings = list(_matches(name))
+        recordings = list(_matches(name, suffixes))
         if not recordings:
-            raise ValueError(f"nothing to do: {name} matches no audio; check the pattern")
+            raise ValueError(f"nothing to do: {name} matches no {wanted}; check the pattern")
     elif Path(name).is_dir():
-        recordings = [_found(path, name) for path in _audio_below(name)]
+        recordings = [_found(path, name) for path in _files_below(name, suffixes)]
         if not recordings:
-            raise ValueError(f"nothing to do: {name} holds no audio; leave it out, or name the files in it")
+            raise ValueError(f"nothing to do: {name} holds no {wanted}; leave it out, or name the files in it")
     else:
         recordings = [Recording(name, "stdin" if name == STDIN else Path(name).stem)]
     return recordings
@@ -79,12 +82,12 @@ def _is_pattern(name: str) -> bool:
     return glob.has_magic(name) and not Path(name).exists()  # a file may be called "[1].wav"
 
 
-def _matches(pattern: str) -> Iterator[Recording]:
+def _matches(pattern: str, suffixes: Collection[str]) -> Iterator[Recording]:
     parts = Path(pattern).parts
     fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
     top = str(Path(*parts[:fixed]))
     for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - Path.glob finds hidden files too
-        for path in _audio_below(match) if Path(match).is_dir() else [match]:
+        for path in _files_below(match, suffixes) if Path(match).is_dir() else [match]:
             yield _found(path, top)
 
 
@@ -92,12 +95,12 @@ def _found(path: str, top: str) -> Recording:
     return Recording(path, str(Path(os.path.relpath(path, top)).with_suffix("")))
 
 
-def _audio_below(top: str) -> Iterator[str]:
-    """The audio files of a folder, those of each folder before those of the folders in it; links are not followed."""
+def _files_below(top: str, suffixes: Collection[str]) -> Iterator[str]:
+    """The files of a folder, those of each folder before those of the folders in it; links are not followed."""
     for folder, folders, files in os.walk(top, onerror=_tell):
         folders[:] = sorted(inner for inner in folders if not inner.startswith("."))
         for file in sorted(files):
-            if not file.startswith(".") and Path(file).suffix.lower() in SUFFIXES:
+            if not file.startswith(".") and Path(file).suffix.lower() in suffixes:
                 yield str(Path(folder, file))
 
 

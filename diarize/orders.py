@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -15,7 +15,7 @@ from diarize.audio import check_layout, frame_bytes
 from diarize.embedded import SUFFIX as VOICES
 from diarize.embedded import EmbeddedRecording
 from diarize.formats import FORMATS, Diarization, write_atomically
-from diarize.inputs import STDIN, Recording, find_recordings, is_search
+from diarize.inputs import STDIN, SUFFIXES, Recording, find_recordings, is_search
 from diarize.linking import Voices
 from diarize.plot import SUFFIXES as PICTURES
 from diarize.rttm import Turn, turns_from
@@ -165,6 +165,7 @@ def plan(
     per_channel: bool = False,
     linked: bool = False,
     summary: Path | None = None,
+    suffixes: Collection[str] = SUFFIXES,
 ) -> list[Order]:
     """Decide what is written where.
 
@@ -174,12 +175,13 @@ def plan(
     embeddings: a file, or a folder as `output`, for the embeddings.
     per_channel, linked: see `Order`.
     summary: a file that is written besides, on which nothing may fall.
+    suffixes: of the files that a folder is searched for.
 
     Raises ValueError for nothing to do, an unknown format, several inputs without a folder or beside standard input, a
     standard input that is not there, several formats on standard output, a picture that cannot be drawn, and an output
     that would fall on another or a recording.
     """
-    recordings = find_recordings(inputs)
+    recordings = find_recordings(inputs, suffixes)
     several = len(recordings) > 1 or any(is_search(name) for name in inputs)
     formats = tuple(dict.fromkeys(formats or [format_of(output)]))
     _check_formats(formats, output)

@@ -102,6 +102,22 @@ def test_several_files_fail_one_by_one(voices: Path, tmp_path: Path, capfd: Capt
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["talk.rttm"]
 
 
+def test_a_folder_of_embeddings_is_searched(voices: Path, tmp_path: Path, capfd: Capture) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for name in ("in/talk.voices", "in/deep/other.voices", "in/notes.wav"):
+        (tmp_path / name).write_bytes(voices.read_bytes())
+    done = here(capfd, "recluster", tmp_path / "in", "-o", tmp_path / "out")
+    assert (done.code, done.err.count("4 speakers")) == (0, 2)
+    assert {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.rttm")} == {
+        "out/talk.rttm",
+        "out/deep/other.rttm",
+    }
+    (tmp_path / "empty").mkdir()
+    done = here(capfd, "recluster", tmp_path / "empty", "-o", tmp_path / "out")
+    assert done.code == 2
+    assert done.err.startswith(f"error: nothing to do: {tmp_path}/empty holds no .voices files; leave it out")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

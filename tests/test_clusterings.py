@@ -125,6 +125,17 @@ def test_equal_embeddings_are_one_voice_unless_more_are_wanted(name: str, n: int
     assert len(np.unique(speakers(embeddings, configured(name, num_speakers=2)))) == 2
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_who_does_not_pay_is_found_by_bayesian_clustering_where_more_are_wanted(seed: int, caplog: Logs) -> None:
+    embeddings, truth = voices([200, 150, 20], 1.0, seed)
+    embeddings[truth == 2] += 0.9 * embeddings[truth == 1][:20]  # seldom heard, and much like somebody else
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    assert same_partition(speakers(embeddings, ClusteringConfig()), np.minimum(truth, 1))
+    for wanted in (ClusteringConfig(num_speakers=3), ClusteringConfig(min_speakers=3)):
+        assert adjusted_rand_score(truth, speakers(embeddings, wanted)) > 0.98
+    assert not caplog.records, "this was agglomerative clustering"
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_too_few_clusters_are_told_and_clustered_agglomeratively(name: str, caplog: Logs) -> None:
     embeddings, _ = voices([3, 2], 0.5)

@@ -35,6 +35,9 @@ SPREAD = 0.65
 SHRINKAGE = 0.615
 """Windows by which a voice is drawn to zero, times the root of the number of windows: the price of a speaker."""
 
+CHEAPER, CHEAPEST = 0.7, 0.01
+"""Where more speakers are wanted than pay for themselves, the price falls by this factor, and to this share of it."""
+
 SLOPE, USUAL = 0.15, 28
 """Means of n windows are one voice at up to `threshold` - SLOPE log(n / USUAL): of fewer they are less sure."""
 
@@ -59,9 +62,10 @@ def bayesian_clusters(
     Small fragments of speakers (average linkage) are the first voices of a mixture of Gaussians of one width, which is
     taken from the recording itself.  Variational Bayes, as in VBx (Landini, Profant, Diez and Burget, 2022) but with
     neither trained covariances nor a model of turns, shares the windows out again and again; a voice that others
-    explain as well loses all of its windows.  In the end the two voices whose means differ least, by what is usual for
-    means of so many windows, are merged, again and again: a single threshold would either split who talks much, whose
-    voice drifts, or lose who talks little.
+    explain as well loses all of its windows.  Where that leaves fewer than `minimum`, speakers get cheaper until there
+    are as many.  In the end the two voices whose means differ least, by what is usual for means of so many windows, are
+    merged, again and again: a single threshold would either split who talks much, whose voice drifts, or lose who talks
+    little.
 
     embeddings: shape (n, dimensions), unit norm, n at least 2.
     tree: their `average_linkage`.
@@ -69,7 +73,7 @@ def bayesian_clusters(
     scale: of the distances above, which were found with the bundled network.
     smallest: windows in a fragment of which the scatter is measured; a tenth of all windows will do.
     minimum, maximum: allowed numbers of speakers.
-    Returns labels, shape (n,), 0..k-1 in order of first appearance; None where there are fewer than `minimum`.
+    Returns labels, shape (n,), 0..k-1 in order of first appearance; None where no price gives `minimum`.
     """
     n = len(embeddings)
 
@@ -78,9 +82,13 @@ def bayesian_clusters(
         return absorb(embeddings, labels_after(tree, merges), max(1, min(least, n // 10)))
 
     scatter = _scatter(embeddings, fragments(ROUGH, smallest))
-    voices = _mixture(embeddings, fragments(START, FEWEST), scatter)
-    if voices.max() + 1 < minimum:
-        return None
+    start, price = fragments(START, FEWEST), 1.0
+    voices = _mixture(embeddings, start, scatter, price)
+    while voices.max() + 1 < minimum:
+        price *= CHEAPER
+        if price < CHEAPEST or start.max() + 1 < minimum:
+            return None
+        voices = _mixture(embeddings, start, scatter, price)
 
     def limit(lesser: Labels) -> NDArray[np.float64]:
         limits: NDArray[np.float64] = np.maximum(scale * SUREST, threshold - scale * SLOPE * np.log(lesser / USUAL))
@@ -96,10 +104,13 @@ def _scatter(embeddings: Embeddings, labels: Labels) -> float:
     return max(0.1, float(around) / max(1, len(labels) - len(sizes)))
 
 
-def _mixture(embeddings: Embeddings, labels: Labels, scatter: float) -> Labels:
-    """The most likely voice of each window, after variational Bayes from these clusters."""
+def _mixture(embeddings: Embeddings, labels: Labels, scatter: float, price: float) -> Labels:
+    """The most likely voice of each window, after variational Bayes from these clusters.
+
+    price: of a speaker, beside the usual one.
+    """
     n = len(labels)
-    drawn = SHRINKAGE * np.sqrt(n)
+    drawn = price * SHRINKAGE * np.sqrt(n)
     shares: NDArray[np.float64] = np.eye(labels.max() + 1)[labels]
     for _ in range(_ROUNDS):
         windows = shares.sum(axis=0)

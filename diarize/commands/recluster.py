@@ -50,7 +50,8 @@ Formats = Annotated[
 
 def recluster(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="VOICES...", help="What diarize file --save-embeddings has kept.")
+        list[str],
+        typer.Argument(metavar="VOICES...", help="What diarize file --save-embeddings has kept; folders too."),
     ],
     output: Output = None,
     formats: Formats = None,
@@ -67,14 +68,14 @@ def recluster(
 
     Settings that are not given stay as they were.  Corrections hold.  The files of embeddings are left as they are.
     """
-    from diarize.embedded import read_embedded
+    from diarize.embedded import SUFFIX, read_embedded
     from diarize.orders import plan
     from diarize.pipeline import recluster as again
 
     configure = _configure(pipeline, set_, clustering, num_speakers, min_speakers, max_speakers)
     with exit_code(2):
         configure(None)
-        orders = plan(inputs, output, formats or ())
+        orders = plan(inputs, output, formats or (), suffixes=(SUFFIX,))
     failed = False
     for order in orders:
         try:
