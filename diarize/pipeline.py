@@ -103,12 +103,13 @@ class SpeakerDiarization:
     def front(self) -> Segmentation | DetectedSpeech:
         """A new stream's first half: audio to windows of speech."""
         if self.segmenter is not None:
-            return Segmentation(self.config.segmentation, self.config.windows, self.segmenter)
+            return Segmentation(self.config.segmentation, self.segmenter)
         return DetectedSpeech(VoiceActivityDetection(self.config.vad), SlidingWindows(self.config.windows))
 
     def embed(self, windows: Sequence[SpeechWindow]) -> list[EmbeddingWindow]:
         """The heavy step between the halves."""
-        return embed(self.encoder, windows, self.config.windows.samples, self.config.embedding.batch)
+        shape = self.config.windows if self.segmenter is None else self.config.segmentation
+        return embed(self.encoder, windows, shape.samples, self.config.embedding.batch)
 
     def live_front(self) -> Stage[AudioChunk, SpeechWindow | Clock]:
         """A new live stream's first half: the same windows, on a clock."""

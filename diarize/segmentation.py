@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from diarize.powerset import marginals
 from diarize.stage import Stage
 from diarize.types import SAMPLE_RATE, AudioChunk, Held, Interval, Samples, SpeechWindow, position
-from diarize.windows import WindowsConfig
 
 BUNDLED_SEGMENTATION = "powerset"
 """The name of the network that comes with the package."""
@@ -50,9 +49,10 @@ class SegmentationConfig:
 
     model: the network, a bundled one's name or the path of a checkpoint; empty: there is none, and the VAD finds
         speech, one voice at a time.
-    step: seconds from one look of the network to the next, a multiple of `windows.step`; the network costs 1 / step.
-    ahead: seconds, a multiple of `windows.step`; so much of what follows the network hears of all that it decides for
-        good.
+    step: seconds from one look of the network to the next, a multiple of `share`; the network costs 1 / step.
+    ahead: seconds, a multiple of `share`; so much of what follows the network hears of all that it decides for good.
+    share: seconds, whole frames of the network; each voice that talks in such a share of time has a window of it.
+    length: seconds, 0.1..10; so much of a voice is embedded for a window, where the audio nearby has as much of it.
     onset: probability at which a voice starts to talk, 0..1.
     offset: probability below which it stops, 0..onset.
     min_on: seconds, 0..10; a shorter stretch of a voice is dropped.
@@ -64,6 +64,8 @@ class SegmentationConfig:
     model: str = ""
     step: float = 2.0
     ahead: float = 2.0
+    share: float = 0.4
+    length: float = 2.4
     onset: float = 0.5
     offset: float = 0.4
     min_on: float = 0.1
@@ -73,6 +75,12 @@ class SegmentationConfig:
     def __post_init__(self) -> None:
         if not (self.step <= 10 and position(self.step) > 0):
             raise ValueError(f"segmentation.step is {self.step} s: give more than 0 and at most 10")
+        if not (self.share <= self.step and position(self.share) > 0):
+            raise ValueError(
+                f"segmentation.share is {self.share} s: give more than 0 and at most the step, {self.step} s"
+            )
+        if not 0.1 <= self.length <= 10:
+            raise ValueError(f"segmentation.length is {self.length} s: give 0.1 to 10")
         for name, high in (
             ("ahead", 10),
             ("onset", 1),
@@ -83,6 +91,11 @@ class SegmentationConfig:
         ):
             if not 0 <= getattr(self, name) <= high:
                 raise ValueError(f"segmentation.{name} is {getattr(self, name)}: give 0 to {high}")
+
+    @property
+    def samples(self) -> int:
+        """The length in samples."""
+        return position(self.length)
 
 
 def load_segmenter(config: SegmentationConfig, compute: str = "cpu") -> Segmenter | None:
@@ -134,33 +147,33 @@ class SegmentationState:
 class Segmentation(Stage[AudioChunk, SpeechWindow]):
     """From audio to windows, one for every voice that talks in a share of time.
 
-    Shares are `windows.step` long and follow each other from the stream's start; all windows of a share are of one
-    group, which has its number, the surest voice first.  Every `step` the network hears the last ten seconds, silence
-    before the start, and decides for good what lies up to `ahead` before their end; at the stream's end, all.  So
-    windows do not depend on how the audio was cut, and every frame in which a voice talks is in one window of it.
-    No more audio than the network hears at once is held.
+    Shares of time follow each other from the stream's start; all windows of a share are of one group, which has its
+    number, the surest voice first.  Every `step` the network hears the last ten seconds, silence before the start, and
+    decides for good what lies up to `ahead` before their end; at the stream's end, all.  So windows do not depend on
+    how the audio was cut, and every frame in which a voice talks is in one window of it.  No more audio than the
+    network hears at once is held.
 
     What is embedded of a voice are the frames nearest to the share in which it is alone, in order of time, up to
-    `windows.length`.  The audio is heard as it is: how loud it is makes no difference to the network.
+    `length`.  The audio is heard as it is: how loud it is makes no difference to the network.
 
-    Raises ValueError where `windows.step` is not a whole number of frames, `step` or `ahead` not of shares, or both
-    together longer than the network hears; and for a chunk that does not follow the one before.
+    Raises ValueError where `share` is not a whole number of frames, `step` or `ahead` not of shares, or both together
+    longer than the network hears; and for a chunk that does not follow the one before.
     """
 
     state: SegmentationState
 
-    def __init__(self, config: SegmentationConfig, windows: WindowsConfig, segmenter: Segmenter) -> None:
-        share = position(windows.step)
+    def __init__(self, config: SegmentationConfig, segmenter: Segmenter) -> None:
+        share = position(config.share)
         if share % segmenter.frame:
             raise ValueError(
-                f"windows.step is {windows.step} s: with segmentation, give a multiple of the network's frame, "
+                f"segmentation.share is {config.share} s: give a multiple of the network's frame, "
                 f"{segmenter.frame / SAMPLE_RATE} s"
             )
         for name in ("step", "ahead"):
             if position(getattr(config, name)) % share:
                 raise ValueError(
-                    f"segmentation.{name} is {getattr(config, name)} s: give a multiple of windows.step, "
-                    f"{windows.step} s"
+                    f"segmentation.{name} is {getattr(config, name)} s: give a multiple of segmentation.share, "
+                    f"{config.share} s"
                 )
         if position(config.step) + position(config.ahead) > segmenter.length:
             raise ValueError(
@@ -168,7 +181,7 @@ class Segmentation(Stage[AudioChunk, SpeechWindow]):
                 f"{segmenter.length / SAMPLE_RATE} s that the network hears"
             )
         self.config, self.segmenter = config, segmenter
-        self._share, self._most = share, windows.samples // segmenter.frame
+        self._share, self._most = share, config.samples // segmenter.frame
         self._step, self._ahead = position(config.step), position(config.ahead)
         self.state = SegmentationState()
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diarize import PipelineConfig
 from diarize.evaluation.detection import local_errors, stretches
 from diarize.metrics import Errors
 from diarize.rttm import Turn, talking
@@ -30,9 +29,9 @@ class Looks:
         return self.said[-1]
 
 
-def voices(samples: Samples, config: PipelineConfig, segmenter: Segmenter) -> list[list[Interval]]:
+def voices(samples: Samples, config: SegmentationConfig, segmenter: Segmenter) -> list[list[Interval]]:
     """What the stage finds in a recording: in each share of time the surest voice first."""
-    stage = Segmentation(config.segmentation, config.windows, segmenter)
+    stage = Segmentation(config, segmenter)
     found: list[list[Interval]] = []
     group, place = -1, 0
     for window in stage.push(AudioChunk(0, samples)) + stage.flush():

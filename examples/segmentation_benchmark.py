@@ -116,11 +116,11 @@ def measured(recording: Recording, detectors: Sequence[VadConfig], model: str | 
     reference, samples = annotated(file)
     if level is not None:
         samples = brought_to(level, samples, reference)
-    config = settings_of(model)
+    config = settings_of(model).segmentation
     answers = {vad.name: [speech(hear(vad.name, samples), vad)] for vad in detectors}
     answers[NETWORK] = voices(samples, config, segmenter(model))
     found = {system: detection(talking(reference).values(), answer) for system, answer in answers.items()}
-    return Measured(found, local(reference, samples, config.segmentation, segmenter(model)))
+    return Measured(found, local(reference, samples, config, segmenter(model)))
 
 
 def diarized(file: Path, model: str | None) -> dict[str, Diarized]:
@@ -144,7 +144,7 @@ def detector_tried(file: Path, name: str) -> list[Errors]:
 def network_tried(file: Path, model: str | None) -> list[Errors]:
     """One recording with every setting of the network, every voice counted."""
     reference, samples = annotated(file)
-    looks, config, truth = Looks(segmenter(model)), settings_of(model), talking(reference).values()
+    looks, config, truth = Looks(segmenter(model)), settings_of(model).segmentation, talking(reference).values()
     voices(samples, config, looks)
     return [detection(truth, decided(looks, one, len(samples))).talk for one in network_settings(model)]
 

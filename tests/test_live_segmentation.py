@@ -17,13 +17,11 @@ from diarize.rttm import newest
 from diarize.segmentation import Segmentation, SegmentationConfig
 from diarize.turns import TurnsConfig
 from diarize.types import Clock, Samples, SpeakerWindow, SpeechWindow, TurnUpdate, position
-from diarize.windows import WindowsConfig
 from tests import laws
 from tests.overlap import FRAME, Reader, written
 
 CONFIG = SegmentationConfig("by reading", step=2.0, ahead=1.2, min_on=0, min_off=0)
-WINDOWS = WindowsConfig()
-SHARE = position(WINDOWS.step)
+SHARE = position(CONFIG.share)
 EXACT = TurnsConfig(gap=0, sliver=0)
 
 # Nobody, one or two of three people, in runs of up to 4 s: long enough that much is decided before the end.
@@ -43,7 +41,7 @@ def audio_of(track: list[int], rest: int) -> Samples:
 
 
 def front(latency: float, hasty: int = 0, length: int = 80_000) -> LiveFront:
-    return LiveFront(Segmentation(CONFIG, WINDOWS, Reader(length, hasty=hasty)), LiveConfig(latency))
+    return LiveFront(Segmentation(CONFIG, Reader(length, hasty=hasty)), LiveConfig(latency))
 
 
 class Said:
@@ -92,7 +90,7 @@ def test_the_windows_are_those_of_the_front(track: list[int], rest: int, latency
     samples = audio_of(track, rest)
     items = laws.run(front(latency), laws.chunks(samples, []))
     final = [item for item in items if isinstance(item, SpeechWindow) and not item.provisional]
-    stage = Segmentation(CONFIG, WINDOWS, Reader(80_000))
+    stage = Segmentation(CONFIG, Reader(80_000))
     assert laws.plain(final) == laws.plain(laws.run(stage, laws.chunks(samples, [])))
     told = [item.position for item in items if isinstance(item, Clock)]
     assert told == [*range(TICK, len(samples), TICK), *([len(samples)] if len(samples) else [])]

@@ -16,16 +16,25 @@ from numpy.typing import NDArray
 from diarize.powerset import CLASSES, classes
 from diarize.segmentation import Segmentation, SegmentationConfig, talking
 from diarize.types import AudioChunk, Samples, SpeechWindow, position
-from diarize.windows import WindowsConfig
 from tests import laws
 
 FRAME = 320
 LENGTH = 50 * FRAME
 """A second: the laws do not depend on it, and what is tested is long in comparison."""
 
-WINDOWS = WindowsConfig(length=0.32, step=0.08)
 SHARE = 4  # frames
-CONFIG = SegmentationConfig("by ear", step=0.24, ahead=0.16, onset=0.5, offset=0.5, min_on=0, min_off=0, alone=0.1)
+CONFIG = SegmentationConfig(
+    "by ear",
+    step=0.24,
+    ahead=0.16,
+    share=0.08,
+    length=0.32,
+    onset=0.5,
+    offset=0.5,
+    min_on=0,
+    min_off=0,
+    alone=0.1,
+)
 STEP, AHEAD = 12, 8  # frames
 
 
@@ -65,7 +74,7 @@ def audio_of(track: list[int], rest: int) -> Samples:
 
 
 def stage(config: SegmentationConfig = CONFIG, ear: Ear = Ear()) -> Segmentation:
-    return Segmentation(config, WINDOWS, ear)
+    return Segmentation(config, ear)
 
 
 def windows_of(samples: Samples, cuts: list[int] | None = None) -> list[SpeechWindow]:
@@ -198,10 +207,10 @@ def test_the_surest_voice_of_a_group_comes_first(track: list[int]) -> None:
 @pytest.mark.parametrize("alone", [0, 0.1])
 def test_a_voice_that_is_never_alone_is_embedded_with_others(alone: float) -> None:
     samples = audio_of([4] * 30, 0)
-    config = SegmentationConfig("by ear", step=0.24, ahead=0.16, alone=alone)
-    out = laws.run(Segmentation(config, WINDOWS, Ear()), laws.chunks(samples, []))
+    config = SegmentationConfig("by ear", step=0.24, ahead=0.16, share=0.08, length=0.32, alone=alone)
+    out = laws.run(Segmentation(config, Ear()), laws.chunks(samples, []))
     assert len(out) == 2 * 8
-    assert {len(window.samples) for window in out} == {WINDOWS.samples}
+    assert {len(window.samples) for window in out} == {CONFIG.samples}
 
 
 @pytest.mark.parametrize("length", [0, 1, 319, 320, 321, SHARE * FRAME, (STEP + AHEAD) * FRAME, LENGTH - 1, LENGTH])
@@ -210,7 +219,7 @@ def test_short_recordings_lose_nothing(length: int) -> None:
     out = windows_of(samples)
     assert sum(end - start for window in out for start, end in window.speech) == 2 * length
     for window in out:
-        assert 0 < len(window.samples) <= WINDOWS.samples
+        assert 0 < len(window.samples) <= CONFIG.samples
         assert np.isin(window.samples, samples).all()
 
 
@@ -301,6 +310,12 @@ def test_what_is_certain_is_said(numbers: list[int]) -> None:
         (partial(SegmentationConfig, onset=0.3, offset=0.4), r"segmentation\.offset is 0\.4: give 0 to 0\.3"),
         (partial(SegmentationConfig, min_on=11), r"segmentation\.min_on is 11: give 0 to 10"),
         (partial(SegmentationConfig, min_off=-1), r"segmentation\.min_off is -1: give 0 to 10"),
+        (
+            partial(SegmentationConfig, share=0),
+            r"segmentation\.share is 0 s: .* at most the step, 2\.0 s",
+        ),
+        (partial(SegmentationConfig, share=2.4), r"segmentation\.share is 2\.4 s: give more than 0 and at most"),
+        (partial(SegmentationConfig, length=0), r"segmentation\.length is 0 s: give 0\.1 to 10"),
         (partial(SegmentationConfig, alone=-1), r"segmentation\.alone is -1: give 0 to 10"),
     ],
 )
@@ -310,22 +325,14 @@ def test_settings_that_cannot_be_are_refused_by_name(make: Callable[[], Segmenta
 
 
 @pytest.mark.parametrize(
-    ("config", "windows", "why"),
+    ("config", "why"),
     [
-        (SegmentationConfig(), WindowsConfig(step=0.25), r"windows\.step is 0\.25 s: .* multiple of .* frame, 0\.02 s"),
-        (
-            SegmentationConfig(step=1),
-            WindowsConfig(),
-            r"segmentation\.step is 1 s: .* multiple of windows\.step, 0\.4 s",
-        ),
-        (
-            SegmentationConfig(ahead=0.5),
-            WindowsConfig(),
-            r"segmentation\.ahead is 0\.5 s: .* multiple of windows\.step",
-        ),
-        (SegmentationConfig(step=8, ahead=4), WindowsConfig(), r"step and ahead are 8 and 4 s: .* at most the 10\.0 s"),
+        (SegmentationConfig(share=0.25), r"segmentation\.share is 0\.25 s: .* multiple of .* frame, 0\.02 s"),
+        (SegmentationConfig(step=1), r"segmentation\.step is 1 s: .* multiple of segmentation\.share, 0\.4 s"),
+        (SegmentationConfig(ahead=0.5), r"segmentation\.ahead is 0\.5 s: .* multiple of segmentation\.share"),
+        (SegmentationConfig(step=8, ahead=4), r"step and ahead are 8 and 4 s: .* at most the 10\.0 s"),
     ],
 )
-def test_steps_that_do_not_fit_are_refused(config: SegmentationConfig, windows: WindowsConfig, why: str) -> None:
+def test_steps_that_do_not_fit_are_refused(config: SegmentationConfig, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        Segmentation(config, windows, Ear(length=160_000))
+        Segmentation(config, Ear(length=160_000))

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from diarize import PipelineConfig
 from diarize.evaluation.detection import Detection, detection
 from diarize.metrics import Errors, Score
 from diarize.models.checkpoints import write_checkpoint
@@ -160,22 +159,22 @@ def test_the_setting_with_the_least_errors_of_all_recordings_is_taken() -> None:
 def test_voices_by_written_down_probabilities_are_those_of_the_stage(
     config: SegmentationConfig, end: int, ahead: float
 ) -> None:
-    whole = PipelineConfig(segmentation=SegmentationConfig(step=0.8, ahead=ahead))
+    whole = SegmentationConfig(step=0.8, ahead=ahead)
     tried = SegmentationConfig(**asdict(config) | {"step": 0.8, "ahead": ahead})
     looks = Looks(Drawn())
     voices(positions(end), whole, looks)
-    found = voices(positions(end), PipelineConfig(segmentation=tried), Drawn())
+    found = voices(positions(end), tried, Drawn())
     same = detection(found, decided(looks, tried, end)).talk
     assert (same.miss_s, same.false_alarm_s) == pytest.approx((0, 0))
 
 
 def test_a_network_that_knows_makes_no_errors() -> None:
-    config = PipelineConfig(segmentation=SegmentationConfig(min_on=0, min_off=0))
+    config = SegmentationConfig(min_on=0, min_off=0)
     samples = positions(24 * SECOND)
     found = detection(TURNS, voices(samples, config, Knowing(TURNS)))
     assert (found.talk.miss_s, found.talk.false_alarm_s) == pytest.approx((0.006, 0))  # the last third of a frame
     assert (found.precision, found.recall) == (1, 1)
-    errors = local(REFERENCE, samples, config.segmentation, Knowing(TURNS))
+    errors = local(REFERENCE, samples, config, Knowing(TURNS))
     assert errors.speech_s == pytest.approx(sum(end - start for own in TURNS for start, end in own) / SECOND)
     assert (errors.miss_s, errors.false_alarm_s, errors.confusion_s) == pytest.approx((0.006, 0, 0))
 
