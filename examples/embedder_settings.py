@@ -17,7 +17,7 @@ from diarize.rttm import Turn, turns_from
 from diarize.types import EmbeddingWindow
 
 CLUSTERINGS = ("bayesian", "agglomerative")
-SCALES = (0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.4)
+SCALES = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.4, 1.7)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ def clustered(reference: Sequence[Turn], windows: Sequence[EmbeddingWindow], set
 def tune(attempt: Callable[[Sequence[Setting]], Sequence[Sequence[Score]]]) -> list[Setting]:
     """The scale for each clustering whose confusion is least together with that of the scales next to it.
 
-    Alone, a scale at which the others fail may win by chance, and fail elsewhere.
+    Alone, a scale at which the others fail may win by chance, and fail elsewhere; so the first and the last, which have
+    one neighbour only, are not chosen.
     attempt: from settings to their scores, for each recording.
     """
     settings = [Setting(name, scale) for name in CLUSTERINGS for scale in SCALES]
@@ -53,7 +54,6 @@ def tune(attempt: Callable[[Sequence[Setting]], Sequence[Sequence[Score]]]) -> l
     chosen = []
     for first in range(0, len(settings), len(SCALES)):
         own = confusion[first : first + len(SCALES)]
-        around = [own[max(0, place - 1) : place + 2] for place in range(len(own))]
-        smoothed = [sum(near) / len(near) for near in around]
-        chosen.append(settings[first + smoothed.index(min(smoothed))])
+        around = [sum(own[place : place + 3]) for place in range(len(own) - 2)]
+        chosen.append(settings[first + 1 + around.index(min(around))])
     return chosen

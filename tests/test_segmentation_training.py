@@ -21,10 +21,11 @@ from diarize.models.encoder import SpeakerEncoder
 from diarize.models.powerset import FRAME, PowersetConfig, PowersetNetwork
 from diarize.models.segmenter import SpeakerSegmenter
 from diarize.powerset import CLASSES, VOICES, classes, marginals
+from diarize.training.carriers import Sources
 from diarize.training.lessons import draw_lessons
 from diarize.training.segmentation.lessons import SegmentationLessons
 from diarize.training.segmentation.loss import permutation_free_cross_entropy
-from diarize.training.segmentation.pieces import FRAMES, PIECE, Talk, cut_piece
+from diarize.training.segmentation.pieces import FRAMES, PIECE, Talk, cut_piece, quiet_piece
 from diarize.training.segmentation.recipe import (
     PiecesConfig,
     SegmentationRecipe,
@@ -136,6 +137,16 @@ def test_a_piece_that_begins_early_is_silent_before() -> None:
     assert talking[200:].any()
 
 
+def test_in_a_quiet_piece_noises_are_heard_and_nobody_talks() -> None:
+    pieces = [quiet_piece(Sources.computed(), np.random.default_rng(seed)) for seed in range(5)]
+    for samples, talking in pieces:
+        assert samples.shape == (PIECE,)
+        assert talking.shape == (FRAMES, VOICES)
+        assert not talking.any()
+        assert (np.square(samples.reshape(10, -1)).mean(axis=1) > 1e-4).all(), "a second without a sound"
+    assert len({samples.tobytes() for samples, _ in pieces}) == 5
+
+
 def test_a_piece_leaves_out_who_says_least() -> None:
     whole = talk(500, 5)
     _, talking = cut_piece(whole, 0)
@@ -155,6 +166,7 @@ def test_a_piece_leaves_out_who_says_least() -> None:
         (["talk.carried=2"], "carried must be in 0..1"),
         (["pieces.count=0"], "count must be at least 1"),
         (["pieces.early=-1"], "early must be in 0..1"),
+        (["pieces.quiet=2"], "quiet must be in 0..1"),
         (["pieces.scenes.babble=0.5"], "other voices would be heard that nobody says"),
         (["judged=0"], "every and judged must be at least 1"),
         (["network.channels=100"], "a multiple of heads"),
@@ -302,9 +314,18 @@ def test_a_lesson_is_its_number(speech: Path) -> None:
     assert not torch.equal(waveforms, lessons[2][0])
 
 
+def test_nobody_is_said_to_talk_in_a_quiet_lesson(speech: Path) -> None:
+    config = replace(TINY, pieces=replace(TINY.pieces, quiet=1))
+    waveforms, said = SegmentationLessons(speech, config)[0]
+    assert not said.any()
+    assert waveforms.any(dim=1).all()
+
+
 def test_voices_are_where_the_lesson_says(speech: Path) -> None:
     """On clean, undisturbed conversations the frames said to be silent are much softer than the others."""
-    config = replace(TINY, talk=TalkConfig(seconds=30, held=2, carried=0), pieces=PiecesConfig(count=8, early=0))
+    config = replace(
+        TINY, talk=TalkConfig(seconds=30, held=2, carried=0), pieces=PiecesConfig(count=8, quiet=0, early=0)
+    )
     config = replace(config, pieces=replace(config.pieces, scenes=replace(config.pieces.scenes, noise=0)))
     waveforms, said = SegmentationLessons(speech, config)[0]
     levels = waveforms.reshape(8, FRAMES, FRAME).square().mean(dim=2)

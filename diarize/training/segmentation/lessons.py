@@ -14,7 +14,7 @@ from torch import Tensor
 from diarize.powerset import classes
 from diarize.training.carriers import CarrierConfig, Sources, disturb
 from diarize.training.lessons import AllLessons, sources_of
-from diarize.training.segmentation.pieces import FRAMES, Talk, cut_piece, simulate_talk
+from diarize.training.segmentation.pieces import FRAMES, Talk, cut_piece, quiet_piece, simulate_talk
 from diarize.training.segmentation.recipe import SegmentationRecipe
 from diarize.types import Samples
 
@@ -40,15 +40,17 @@ class SegmentationLessons(AllLessons):
             self._opened = sources, lru_cache(config.talk.held)(partial(_simulated, self._speech, config, sources))
         sources, talk = self._opened
         rng = np.random.default_rng([config.seed, step, 2])
-        pieces = [self._piece(talk, step, rng) for _ in range(config.pieces.count)]
+        pieces = [self._piece(talk, sources, step, rng) for _ in range(config.pieces.count)]
         carriers = CarrierConfig(scenes=config.pieces.scenes)
         waveforms = disturb(np.stack([samples for samples, _ in pieces]), rng, carriers, sources)
         said = classes(np.stack([talking for _, talking in pieces]))
         return torch.from_numpy(waveforms), torch.from_numpy(said)
 
     def _piece(
-        self, talk: Callable[[int], Talk], step: int, rng: np.random.Generator
+        self, talk: Callable[[int], Talk], sources: Sources, step: int, rng: np.random.Generator
     ) -> tuple[Samples, NDArray[np.bool_]]:
+        if rng.random() < self._config.pieces.quiet:
+            return quiet_piece(sources, rng)
         held = talk(step // self._config.talk.renewed + int(rng.integers(self._config.talk.held)))
         last = len(held.talking) - FRAMES
         early = rng.random() < self._config.pieces.early

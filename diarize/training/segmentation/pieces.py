@@ -69,3 +69,13 @@ def cut_piece(talk: Talk, start: int) -> tuple[Samples, NDArray[np.bool_]]:
     found[:, : len(most)] = talking[:, most]
     found[found.all(axis=1), VOICES - 1] = False
     return samples, found
+
+
+def quiet_piece(sources: Sources, rng: np.random.Generator) -> tuple[Samples, NDArray[np.bool_]]:
+    """Ten seconds in which nobody talks, of two noises one after the other or at once, as `cut_piece` gives them.
+
+    In meetings people are silent for long, and what is heard then (paper, keys, steps) must not be taken for voices.
+    """
+    near, far = (sources.noise(PIECE, rng) for _ in range(2))
+    fades = np.interp(np.arange(PIECE), np.sort(rng.uniform(0, PIECE, 2)), [0, rng.uniform(0.03, 1)])
+    return np.asarray(near * (1 - fades) + far * fades, np.float32), np.zeros((FRAMES, VOICES), bool)

@@ -53,19 +53,22 @@ class PiecesConfig:
     """The pieces of ten seconds in a batch.
 
     count: how many.
-    early: 0..1, how many begin before their recording does, with digital silence.
+    quiet: 0..1, in how many nobody talks, and noises alone are heard.
+    early: 0..1, how many of the others begin before their recording does, with digital silence.
     scenes: what disturbs each further; there are no other voices in it, for those would have to be said.
     """
 
     count: int = 32
+    quiet: float = 0.15
     early: float = 0.1
     scenes: SceneConfig = field(default_factory=lambda: _SCENES)
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise ValueError(f"count must be at least 1 piece, not {self.count}")
-        if not 0 <= self.early <= 1:
-            raise ValueError(f"early must be in 0..1, not {self.early}")
+        for name in ("quiet", "early"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in 0..1, not {getattr(self, name)}")
         if self.scenes.bleed or self.scenes.babble:
             raise ValueError("scenes.bleed and scenes.babble must be 0: other voices would be heard that nobody says")
 
