@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from diarize.models.encoder import SpeakerEncoder
+from diarize.models.encoder import BUNDLED_THRESHOLD, SpeakerEncoder
 from tests import published
 from tests.command import conversation, here, process
 from tests.programs import Older, save
@@ -35,7 +35,8 @@ def test_one_speaker_or_two_the_exit_code_is_zero(folder: Path, capfd: Capture) 
     assert (same.code, other.code) == (0, 0)
     assert re.fullmatch(r"0\.\d{4} same\n", same.out)
     assert re.fullmatch(r"-?0\.\d{4} different\n", other.out)
-    assert same.err == "the threshold is 0.5, the model's own; on your recordings another may be right (--threshold)\n"
+    said = "the model's own; on your recordings another may be right (--threshold)"
+    assert same.err == f"the threshold is {BUNDLED_THRESHOLD}, {said}\n"
 
 
 def test_the_threshold_crops_and_compute_are_options(folder: Path, capfd: Capture) -> None:

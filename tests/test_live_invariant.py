@@ -238,6 +238,12 @@ def reading(diarization: SpeakerDiarization, *changes: str) -> SpeakerDiarizatio
 
 
 @pytest.fixture(scope="module")
+def embed_voices(diarization: SpeakerDiarization) -> Embedder:
+    """What is embedded of a voice is of another length than a window of speech."""
+    return Embedder(reading(diarization))
+
+
+@pytest.fixture(scope="module")
 def several() -> Samples:
     return conversation_of_several(40)[: 40 * SAMPLE_RATE - 123]
 
@@ -255,14 +261,14 @@ def at_once(updates: Sequence[TurnUpdate]) -> float:
 )
 def test_voices_at_the_same_time_end_as_offline(
     diarization: SpeakerDiarization,
-    embed: Embedder,
+    embed_voices: Embedder,
     several: Samples,
     algorithm: str,
     exclusive: bool,
     latencies: list[float],
 ) -> None:
     changes = [f"clustering.name={algorithm}", f"turns.exclusive={str(exclusive).lower()}"]
-    whole = tuple(drive(reading(diarization).front(), embed, [AudioChunk(0, several)], 16))
+    whole = tuple(drive(reading(diarization).front(), embed_voices, [AudioChunk(0, several)], 16))
     recording = EmbeddedRecording("", len(several), diarization.encoder.fingerprint, (whole,))
     offline = recluster(recording, changed(diarization, *changes).config, diarization.people).updates
     assert len({update.speaker for update in offline}) == 4
@@ -270,8 +276,8 @@ def test_voices_at_the_same_time_end_as_offline(
     for seed, latency in enumerate(latencies):
         own = reading(diarization, *changes, f"live.latency={latency}", "online.buffer=50")
         items = laws.run(own.live_front(), [AudioChunk(0, several)])
-        embed([item for item in items if isinstance(item, SpeechWindow)])  # at once, which is quick
-        said = live(own, embed, laws.chunks(several, random_cuts(several, seed)))
+        embed_voices([item for item in items if isinstance(item, SpeechWindow)])  # at once, which is quick
+        said = live(own, embed_voices, laws.chunks(several, random_cuts(several, seed)))
         check(said, offline)
         assert exclusive or latency >= 2 or any(update.speaker is None for update in said), (
             "what was mistaken is withdrawn"
@@ -282,7 +288,7 @@ def test_voices_at_the_same_time_end_as_offline(
 @settings(deadline=None, max_examples=5)
 def test_neither_cuts_nor_a_restart_change_anything_that_is_shown_of_voices_at_the_same_time(
     diarization: SpeakerDiarization,
-    embed: Embedder,
+    embed_voices: Embedder,
     several: Samples,
     tmp_path_factory: pytest.TempPathFactory,
     latency: float,
@@ -293,17 +299,17 @@ def test_neither_cuts_nor_a_restart_change_anything_that_is_shown_of_voices_at_t
     audio = several[: 32 * SAMPLE_RATE]
     chunks = laws.chunks(audio, cuts)
     at = data.draw(st.integers(0, len(chunks) - 1))
-    said = live(own, embed, chunks, at, tmp_path_factory.mktemp("stream"))
-    assert laws.plain(said) == laws.plain(live(own, embed, [AudioChunk(0, audio)]))
+    said = live(own, embed_voices, chunks, at, tmp_path_factory.mktemp("stream"))
+    assert laws.plain(said) == laws.plain(live(own, embed_voices, [AudioChunk(0, audio)]))
 
 
 def test_a_session_of_several_goes_on_from_its_journal(
-    diarization: SpeakerDiarization, embed: Embedder, several: Samples, tmp_path: Path
+    diarization: SpeakerDiarization, embed_voices: Embedder, several: Samples, tmp_path: Path
 ) -> None:
     """It wants the last ten seconds again, since no audio is kept."""
     audio = np.concatenate((several[: 20 * SAMPLE_RATE], np.zeros(6 * SAMPLE_RATE, np.float32), several[-SAMPLE_RATE:]))
     own = reading(diarization, "live.latency=1")
-    own.embed = embed  # type: ignore[method-assign]  # the same, that computes nothing twice
+    own.embed = embed_voices  # type: ignore[method-assign]  # the same, that computes nothing twice
     start, journal = Start(encoding="f32le", uri="several"), Journal(tmp_path)
     data = audio.tobytes()
     entry = journal.create("Several", start, own)
@@ -349,7 +355,7 @@ def test_every_recipe_ends_as_offline(diarization: SpeakerDiarization, embed: Em
     own = changed(diarization, "live.latency=1", recipe=recipe)
     if own.config.segmentation.model:
         own.segmenter, audio = Reader(), conversation_of_several(20)
-    if own.config.embedding != diarization.config.embedding:
+    if own.segmenter is not None or own.config.embedding != diarization.config.embedding:
         embed = Embedder(own)
     check(live(own, embed, laws.chunks(audio, random_cuts(audio, 0))), own.diarize(audio).updates)
 

@@ -48,7 +48,7 @@ def audio() -> Samples:
 
 @pytest.fixture(scope="module")
 def diarization() -> SpeakerDiarization:
-    made = SpeakerDiarization()
+    made = SpeakerDiarization(load_config(settings=["segmentation.length=1.6"]))
     made.segmenter = Reader()
     return made
 
