@@ -21,6 +21,15 @@ def union(stretches: Iterable[Interval]) -> list[Interval]:
     return joined
 
 
+def runs(active: NDArray[np.bool_], frame: int = 1, at: int = 0) -> list[Interval]:
+    """Where frames are set, as intervals in samples.
+
+    active: shape (frames,). frame: samples in each. at: where the first one starts.
+    """
+    edges = np.flatnonzero(np.diff(active.astype(np.int8), prepend=0, append=0)) * frame + at
+    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
+
+
 def length(stretches: Iterable[Interval]) -> int:
     """How long they last together."""
     return sum(end - start for start, end in stretches)

@@ -17,9 +17,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from diarize.intervals import runs
 from diarize.powerset import marginals
 from diarize.stage import Stage
-from diarize.types import SAMPLE_RATE, AudioChunk, Held, Interval, Samples, SpeechWindow, position
+from diarize.types import SAMPLE_RATE, AudioChunk, Held, Samples, SpeechWindow, position
 
 BUNDLED_SEGMENTATION = "powerset"
 """The name of the network that comes with the package."""
@@ -120,11 +121,11 @@ def talking(probabilities: NDArray[np.float32], config: SegmentationConfig, fram
     stopped = np.maximum.accumulate(np.where(likely < config.offset, number, -1), axis=0)
     talks = started > stopped
     for voice in talks.T:  # views
-        stretches = _stretches(voice)
+        stretches = runs(voice)
         for (_, end), (start, _) in pairwise(stretches):
             if (start - end) * frame < position(config.min_off):
                 voice[end:start] = True
-        for start, end in _stretches(voice):
+        for start, end in runs(voice):
             if (end - start) * frame < position(config.min_on):
                 voice[start:end] = False
     return talks
@@ -260,9 +261,7 @@ class Segmentation(Stage[AudioChunk, SpeechWindow]):
             present = np.flatnonzero(talks[first:last].any(axis=0))
             sureness = likely[first:last].mean(axis=0)[present]
             for voice in present[np.argsort(-sureness, kind="stable")].tolist():
-                speech = tuple(
-                    (at + a * frame, min(at + b * frame, until)) for a, b in _stretches(talks[first:last, voice])
-                )
+                speech = tuple((at + a * frame, min(at + b * frame, until)) for a, b in runs(talks[first:last, voice]))
                 frames = _nearest(sources[voice], first + last - 1, self._most)
                 own = samples.reshape(-1, frame)[frames].ravel()
                 beyond = begin + (int(frames[-1]) + 1) * frame - audio.end  # the last frame of a stream may not be full
@@ -281,9 +280,3 @@ def _nearest(frames: NDArray[np.intp], middle: int, most: int) -> NDArray[np.int
     """Of some frames, in order, those nearest to a place, given as twice its number; of two as near the first."""
     away = np.abs(2 * frames - middle)
     return np.sort(frames[np.argsort(away, kind="stable")[:most]])
-
-
-def _stretches(active: NDArray[np.bool_]) -> list[Interval]:
-    """Where (frames,) is true, as [first, last)."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], active, [False]))))
-    return [(int(first), int(last)) for first, last in edges.reshape(-1, 2)]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from diarize.evaluation.detection import local_errors, stretches
+from diarize.evaluation.detection import local_errors
+from diarize.intervals import runs
 from diarize.metrics import Errors
 from diarize.rttm import Turn, talking
 from diarize.segmentation import Segmentation, SegmentationConfig, Segmenter
@@ -54,7 +55,7 @@ def decided(looks: Looks, config: SegmentationConfig, end: int) -> list[list[Int
         heard = until if last else until + position(config.ahead)
         active = voices_talking(probabilities, config, looks.frame)
         talks.append(active[(start - heard) // looks.frame :][: (until - start) // looks.frame])
-    found = [stretches(voice, looks.frame) for voice in np.concatenate(talks).T] if talks else []
+    found = [runs(voice, looks.frame) for voice in np.concatenate(talks).T] if talks else []
     return [[(start, min(stop, end)) for start, stop in voice] for voice in found]
 
 
@@ -65,6 +66,6 @@ def local(reference: Sequence[Turn], samples: Samples, config: SegmentationConfi
         piece = samples[start : start + segmenter.length]
         said = segmenter(np.pad(piece, (0, segmenter.length - len(piece))))
         active = voices_talking(said, config, segmenter.frame)
-        found = [stretches(voice, segmenter.frame, start) for voice in active.T]
+        found = [runs(voice, segmenter.frame, start) for voice in active.T]
         pooled += local_errors(truth, found, (start, start + len(piece)))
     return pooled

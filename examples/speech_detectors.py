@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from diarize.evaluation.detection import stretches
+from diarize.intervals import runs
 from diarize.metrics import Errors
 from diarize.types import AudioChunk, Interval, Samples, position
 from diarize.vad import SpeechDetector, VadConfig, VoiceActivityDetection, load_detector
@@ -77,7 +77,7 @@ def speech(heard: Heard, config: VadConfig) -> list[Interval]:
     active = hysteresis(smoothed(heard, config), config.onset, config.offset)
     pad = position(config.pad)
     found: list[Interval] = []
-    for start, end in stretches(active, heard.frame):
+    for start, end in runs(active, heard.frame):
         if found and start - found[-1][1] < position(config.min_off) + 2 * pad:
             found[-1] = (found[-1][0], end)
         else:

@@ -13,8 +13,8 @@ from pyannote.core import Annotation, Segment, Timeline
 from pyannote.metrics.detection import DetectionErrorRate, DetectionPrecision, DetectionRecall
 from pyannote.metrics.diarization import DiarizationErrorRate
 
-from diarize.evaluation.detection import Detection, detection, local_errors, stretches
-from diarize.intervals import union
+from diarize.evaluation.detection import Detection, detection, local_errors
+from diarize.intervals import runs, union
 from diarize.metrics import Errors, score
 from diarize.rttm import Turn
 from diarize.types import SAMPLE_RATE, Interval
@@ -192,7 +192,7 @@ def test_who_is_found_in_another_piece_does_not_count() -> None:
 
 @given(st.lists(st.booleans(), max_size=40), st.integers(1, 400), st.integers(-400, 400))
 def test_stretches_are_where_frames_are_set(active: list[bool], frame: int, start: int) -> None:
-    found = stretches(np.array(active, bool), frame, start)
+    found = runs(np.array(active, bool), frame, start)
     assert found == union((start + n * frame, start + (n + 1) * frame) for n, one in enumerate(active) if one)
 
 

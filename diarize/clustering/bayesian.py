@@ -35,8 +35,8 @@ SPREAD = 0.65
 SHRINKAGE = 0.615
 """Windows by which a voice is drawn to zero, times the root of the number of windows: the price of a speaker."""
 
-CHEAPER, CHEAPEST = 0.7, 0.01
-"""Where more speakers are wanted than pay for themselves, the price falls by this factor, and to this share of it."""
+PRICES = tuple(0.7**fall for fall in range(13))
+"""Of a speaker, by the usual one: where more are wanted than pay for themselves, it falls to a hundredth."""
 
 SLOPE, USUAL = 0.15, 28
 """Means of n windows are one voice at up to `threshold` - SLOPE log(n / USUAL): of fewer they are less sure."""
@@ -82,13 +82,15 @@ def bayesian_clusters(
         return absorb(embeddings, labels_after(tree, merges), max(1, min(least, n // 10)))
 
     scatter = _scatter(embeddings, fragments(ROUGH, smallest))
-    start, price = fragments(START, FEWEST), 1.0
-    voices = _mixture(embeddings, start, scatter, price)
-    while voices.max() + 1 < minimum:
-        price *= CHEAPER
-        if price < CHEAPEST or start.max() + 1 < minimum:
-            return None
+    start = fragments(START, FEWEST)
+    if start.max() + 1 < minimum:  # there are never more voices
+        return None
+    for price in PRICES:
         voices = _mixture(embeddings, start, scatter, price)
+        if voices.max() + 1 >= minimum:
+            break
+    else:
+        return None
 
     def limit(lesser: Labels) -> NDArray[np.float64]:
         limits: NDArray[np.float64] = np.maximum(scale * SUREST, threshold - scale * SLOPE * np.log(lesser / USUAL))

@@ -120,15 +120,6 @@ def local_errors(reference: Voices, found: Voices, piece: Interval) -> Errors:
     )
 
 
-def stretches(active: NDArray[np.bool_], frame: int, at: int = 0) -> list[Interval]:
-    """Where frames are set, as intervals in samples.
-
-    active: shape (frames,). frame: samples in each. at: where the first one starts.
-    """
-    edges = np.flatnonzero(np.diff(active.astype(np.int8), prepend=0, append=0)) * frame + at
-    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
-
-
 def _between_edges(
     some: Voices, others: Voices, piece: Interval | None = None
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diarize.evaluation.detection import detection, local_errors, stretches
+from diarize.evaluation.detection import detection, local_errors
+from diarize.intervals import runs
 from diarize.metrics import Errors
 from diarize.models.powerset import FRAME, PowersetNetwork
 from diarize.powerset import MEMBERS
@@ -48,4 +49,4 @@ def segmentation_judge(
 
 
 def _voices(talking: NDArray[np.bool_]) -> list[list[Interval]]:
-    return [stretches(voice, FRAME) for voice in talking.T]
+    return [runs(voice, FRAME) for voice in talking.T]
