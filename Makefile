@@ -1,7 +1,7 @@
 # make demo    a sample conversation, diarized: turns, RTTM, a picture, the error against the exact reference
 # make test    lint, types, tests
 # make bench   the tables of the README; make bench-live those about live use; bench-long, bench-identification, bench-embedder,
-#                bench-segmentation the others
+#                bench-segmentation the others; bench-thresholds those of docs/models.md and docs/people.md
 # make lint    lint and types only
 # make clean   remove everything that the other targets made
 #
@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts --constraint constraints.txt $(PIP_ARGS)
 SAMPLE := examples/sample/conversation
 
-.PHONY: demo test lint bench bench-live bench-long bench-identification bench-embedder bench-segmentation clean
+.PHONY: demo test lint bench bench-live bench-long bench-identification bench-embedder bench-segmentation bench-thresholds clean
 .NOTPARALLEL:      # two installations into one .venv would meet
 .DELETE_ON_ERROR:  # no half-made .venv is taken for a whole one
 
@@ -55,6 +55,9 @@ bench-embedder: $(VENV)/bench.stamp
 
 bench-segmentation: $(VENV)/bench.stamp
 	$(BIN)/python examples/segmentation_benchmark.py --real
+
+bench-thresholds: $(VENV)/bench.stamp
+	$(BIN)/python examples/thresholds_benchmark.py
 
 bench-long: $(VENV)/bench.stamp
 	$(BIN)/python examples/long_benchmark.py

@@ -1,8 +1,9 @@
 """What may become a reference: enough speech, of one voice, which is the voice of the person's other references.
 
 The limits were measured with the bundled model on the 21 `dev` speakers of speechocean762 (9 of them children), which
-it has not met, each alone in 3 or 8 utterances, clean, through a telephone and in noise of 10 dB (105 recordings), and
-two of them in one recording, half and half or one of them with two utterances of seven or eight (84 recordings).
+it has not met, each alone in 3 or 8 utterances, clean, through a telephone and in noise (105 recordings), and two of
+them in one recording, half and half or one of them with two utterances of seven or eight (84 recordings):
+`examples/thresholds_benchmark.py`, whose table is in docs/people.md.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ class Gate:
     speech: seconds of net speech in all its recordings together.
     each: seconds of net speech in each.
     cohesion: in 0..1, how well the windows of a recording agree (see `diarize.embedding.average_crops`).  One voice
-        gave 0.61 or more, two voices 0.49 to 0.78.  So it is there for what is neither.
-    halves: cosine distance in 0..2 between the two most different halves of a recording.  At 0.55, 4 of 105 recordings
-        of one voice were refused, and of 84 of two voices 14 were taken.
-    agreement: cosine in -1..1 between voices of two recordings.  At 0.45, 4 in 100 pairs of one speaker, in different
+        gave 0.55 to 0.88, two voices 0.50 to 0.75.  So it is there for what is neither.
+    halves: cosine distance in 0..2 between the two most different halves of a recording.  At 0.55, 3 of 105 recordings
+        of one voice were refused, and of 84 of two voices 9 were taken.
+    agreement: cosine in -1..1 between voices of two recordings.  At 0.45, 6 in 100 pairs of one speaker, in different
         conditions, were refused, and 7 in 100 pairs of two were taken for one.
     """
 
