@@ -188,6 +188,29 @@ def test_overlapping_voices_are_both_found() -> None:
     assert not np.array_equal(cluster(embeddings, np.zeros(61), config)[0], truth)
 
 
+def test_mixtures_of_voices_at_once_make_no_speaker() -> None:
+    embeddings, truth = voices([30, 30, 40], 0.3)
+    first, second = (embeddings[truth == voice].mean(axis=0) for voice in (0, 1))
+    both = embeddings[truth == 2] + 0.6 * (first + second)  # so much alike that they would be a third
+    embeddings = np.concatenate((embeddings[truth < 2], both / np.linalg.norm(both, axis=1, keepdims=True)))
+    groups = np.concatenate((np.arange(60), 100 + np.arange(40) // 2))
+    config, gaps = ClusteringConfig(), np.zeros(99)
+    assert len(np.unique(cluster(embeddings, gaps, config)[0])) == 3
+    labels, _ = cluster(embeddings, gaps, config, groups=groups)
+    assert len(np.unique(labels)) == 2
+    assert all(len(np.unique(pair)) == 2 for pair in together(labels, groups)[60:])
+
+
+@pytest.mark.parametrize("known_count", [None, 3])
+def test_who_is_never_alone_is_found_where_nobody_else_is(known_count: int | None) -> None:
+    embeddings, truth = voices([20, 20, 20], 0.3)
+    order = np.argsort(np.concatenate([np.arange(20)] * 3), kind="stable")  # one of each, again and again
+    embeddings, truth = embeddings[np.argsort(truth, kind="stable")][order], np.tile(np.arange(3), 20)
+    config = ClusteringConfig(num_speakers=known_count)
+    labels, _ = cluster(embeddings, np.zeros(59), config, groups=np.repeat(np.arange(20), 3))
+    assert same_partition(labels, truth)
+
+
 def test_the_stage_knows_people_and_groups_by_its_windows() -> None:
     embeddings, truth = voices([12, 9], 0.3)
     names = [("Ana" if voice == 0 else "Bo") if i % 3 == 0 else None for i, voice in enumerate(truth)]

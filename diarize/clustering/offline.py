@@ -173,7 +173,7 @@ def cluster(
         check_known(known, high)
     if low > len(embeddings):
         log.warning("%d speakers wanted, but the speech fills only %d windows", low, len(embeddings))
-    members = speakers(embeddings, config)
+    members = _members(embeddings, config, groups)
     if known is not None and (known >= 0).any():
         members = constrained(embeddings, members, known, low, high)
         known = np.where(known >= 0, members, -1)
@@ -187,6 +187,24 @@ def cluster(
         labels[lost] = members[lost]
     present = labels[np.sort(np.unique(labels, return_index=True)[1])]  # as `by_first_appearance` numbers them
     return by_first_appearance(labels), scores[:, present]
+
+
+def _members(embeddings: Embeddings, config: ClusteringConfig, groups: Labels | None) -> Labels:
+    """The speaker of each window by itself, shape (n,).
+
+    Speakers are found among the windows of groups of one, and the others go to the nearest: two voices at once are
+    seldom told apart so well that there is nothing of the one in the embedding of the other, and such mixtures made
+    speakers of their own.  Where windows of groups of one are fewer than two, or than the speakers, all count.
+    """
+    if groups is not None:
+        _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        alone = sizes[group] == 1
+        if alone.sum() >= max(2, config.speakers[0]):
+            found = speakers(embeddings[alone], config)
+            members: Labels = (embeddings @ centroids(embeddings[alone], found).T).argmax(axis=1)
+            members[alone] = found
+            return members
+    return speakers(embeddings, config)
 
 
 def speakers(embeddings: Embeddings, config: ClusteringConfig, level: int = logging.WARNING) -> Labels:
