@@ -63,7 +63,7 @@ class SegmentationConfig:
     """
 
     model: str = ""
-    step: float = 2.0
+    step: float = 3.2
     ahead: float = 2.0
     share: float = 0.4
     length: float = 2.4

@@ -155,7 +155,7 @@ def test_a_recording_kept_before_there_was_segmentation_is_read(
     assert (done.code, done.out.count("SPEAKER ")) == (0, 6)
     done = here(capfd, "recluster", tmp_path / "old.voices", "--set", "segmentation.step=4")
     assert done.code == 1
-    assert "segmentation.step was 2.0 when the embeddings were made and cannot become 4.0" in done.err
+    assert "segmentation.step was 3.2 when the embeddings were made and cannot become 4.0" in done.err
 
 
 # Who is named by hand where voices overlap.

@@ -312,9 +312,9 @@ def test_what_is_certain_is_said(numbers: list[int]) -> None:
         (partial(SegmentationConfig, min_off=-1), r"segmentation\.min_off is -1: give 0 to 10"),
         (
             partial(SegmentationConfig, share=0),
-            r"segmentation\.share is 0 s: .* at most the step, 2\.0 s",
+            r"segmentation\.share is 0 s: .* at most the step, 3\.2 s",
         ),
-        (partial(SegmentationConfig, share=2.4), r"segmentation\.share is 2\.4 s: give more than 0 and at most"),
+        (partial(SegmentationConfig, share=3.6), r"segmentation\.share is 3\.6 s: give more than 0 and at most"),
         (partial(SegmentationConfig, length=0), r"segmentation\.length is 0 s: give 0\.1 to 10"),
         (partial(SegmentationConfig, alone=-1), r"segmentation\.alone is -1: give 0 to 10"),
     ],

@@ -215,7 +215,7 @@ def test_voices_are_heard_as_the_encoder_hears_them() -> None:
     work = SegmentationTraining(TINY, CPU)
     encoder = SpeakerEncoder.from_pretrained()._network
     assert isinstance(encoder, EcapaTdnn)
-    heard = work.network.heard(torch.from_numpy(noise(4, 32_000))[None])
+    heard, _ = work.network.heard(torch.from_numpy(noise(4, 32_000))[None])
     with torch.no_grad():
         x, outputs = heard, []
         for block in encoder.blocks:

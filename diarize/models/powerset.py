@@ -1,11 +1,12 @@
 """The network that says who of three local voices talks, frame by frame, in ten seconds of audio.
 
 The first layers of a speaker encoder hear how voices differ: a few hundred speakers are too few to learn that from
-conversations alone.  A small Conformer (Gulati et al., 2020) over them finds out who talks, at 40 ms; its attention
-over the whole piece tells that a voice is one heard eight seconds before.  The last layers, which hear the log mel
-energies too, say when, at 20 ms.  The classes are the powerset of Plaquet and Bredin (2023).  Where frames are is told
-by the convolutions, so there is no positional encoding; and nothing is normalised over a batch, for pieces differ in
-level, noise and silence more than a running mean could tell.
+conversations alone.  What Silero VAD's network hears says whether it is speech at all: a simulator knows too few
+noises to learn that from, and the rustle of real meetings was taken for voices.  A small Conformer (Gulati et al.,
+2020) over them finds out who talks, at 40 ms; its attention over the whole piece tells that a voice is one heard eight
+seconds before.  The last layers, which hear the log mel energies too, say when, at 20 ms.  The classes are the powerset
+of Plaquet and Bredin (2023).  Where frames are is told by the convolutions, so there is no positional encoding; and
+nothing is normalised over a batch, for pieces differ in level, noise and silence more than a running mean could tell.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch.nn import functional
 
 from diarize.models.ecapa_tdnn import DILATIONS, EcapaConfig, SeRes2Net, Tdnn
 from diarize.models.features import HOP, MEL_BANDS, FilterBank
+from diarize.models.speech_layers import CHANNELS, SpeechLayers
 from diarize.powerset import CLASSES
 
 FRAME = 2 * HOP
@@ -71,6 +73,8 @@ class PowersetNetwork(nn.Module):
         self.known = nn.Conv1d(len(DILATIONS) * config.voices, config.channels, 1)
         self.fine = nn.Conv1d(MEL_BANDS, config.fine, 5, stride=2, padding=2)
         self.fine_norm = nn.GroupNorm(1, config.fine)
+        self.speech = SpeechLayers()
+        self.spoken = nn.Conv1d(CHANNELS, config.fine + config.channels + 1, 1)
         self.coarse = nn.Conv1d(config.fine, config.channels, 3, stride=2, padding=1)
         self.coarse_norm = nn.GroupNorm(1, config.channels)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
@@ -80,23 +84,29 @@ class PowersetNetwork(nn.Module):
         self.classes = nn.Conv1d(config.fine, len(CLASSES), 1)
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        return self.said(self.heard(waveforms))
+        return self.said(*self.heard(waveforms))
 
-    def heard(self, waveforms: Tensor) -> Tensor:
-        """What is heard of waveforms: centred log mel energies in dB, (batch, 80, frames of 10 ms)."""
+    def heard(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:
+        """What is heard of waveforms: centred log mel energies in dB, (batch, 80, frames of 10 ms), and speech.
+
+        The speech is what `SpeechLayers` hear, every 20 ms.
+        """
         features: Tensor = self.features(waveforms)
-        return features[:, : waveforms.shape[1] // HOP].transpose(1, 2)
+        return features[:, : waveforms.shape[1] // HOP].transpose(1, 2), self.speech(waveforms)
 
-    def said(self, heard: Tensor) -> Tensor:
+    def said(self, heard: Tensor, speech: Tensor) -> Tensor:
         """What is said of them: logits (batch, frames of 20 ms, classes)."""
-        fine = functional.silu(self.fine_norm(self.fine(heard / _SCALE)))
-        x = functional.silu(self.coarse_norm(self.coarse(fine)) + self.known(self.voices(heard)))
+        config = self.config
+        spoken, spoken_coarse, silent = self.spoken(speech).split((config.fine, config.channels, 1), dim=1)
+        fine = functional.silu(self.fine_norm(self.fine(heard / _SCALE)) + spoken)
+        x = self.coarse_norm(self.coarse(fine)) + self.known(self.voices(heard))
+        x = functional.silu(x + functional.avg_pool1d(spoken_coarse, 2))
         x = x.transpose(1, 2)
         for block in self.blocks:
             x = block(x)
         x = torch.cat((self.back(x.transpose(1, 2)), fine), dim=1)
-        logits: Tensor = self.classes(functional.silu(self.joined_norm(self.joined(x)))).transpose(1, 2)
-        return logits
+        logits: Tensor = self.classes(functional.silu(self.joined_norm(self.joined(x))))
+        return torch.cat((logits[:, :1] + silent, logits[:, 1:]), dim=1).transpose(1, 2)
 
 
 class VoiceLayers(nn.Module):

@@ -111,9 +111,8 @@ def _sigmoid(x: Array) -> Array:
     return 0.5 * half + 0.5
 
 
-@lru_cache(maxsize=1)
-def load_silero() -> SileroVad:
-    """The network with the weights that the silero-vad package carries.
+def silero_weights() -> dict[str, Array]:
+    """The arrays of the file of weights that the silero-vad package carries, by its names.
 
     Raises FileNotFoundError when that package, or the file in it, is absent.
     """
@@ -121,5 +120,11 @@ def load_silero() -> SileroVad:
     folders = (spec.submodule_search_locations or []) if spec else []
     for path in (Path(folder) / "data" / "silero_vad_16k.safetensors" for folder in folders):
         if path.is_file():
-            return SileroVad(load_file(path))
+            return load_file(path)
     raise FileNotFoundError("silero_vad_16k.safetensors not found: pip install 'silero-vad>=6.2', or use --vad webrtc")
+
+
+@lru_cache(maxsize=1)
+def load_silero() -> SileroVad:
+    """The network with those weights.  Raises FileNotFoundError as `silero_weights`."""
+    return SileroVad(silero_weights())

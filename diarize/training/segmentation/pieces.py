@@ -22,6 +22,8 @@ PIECE = 10 * SAMPLE_RATE
 
 FRAMES = PIECE // FRAME
 
+_SPEED = (0.7, 1.4)  # at which noises are played
+
 
 @dataclass(frozen=True, eq=False)
 class Talk:
@@ -75,7 +77,14 @@ def quiet_piece(sources: Sources, rng: np.random.Generator) -> tuple[Samples, ND
     """Ten seconds in which nobody talks, of two noises one after the other or at once, as `cut_piece` gives them.
 
     In meetings people are silent for long, and what is heard then (paper, keys, steps) must not be taken for voices.
+    Each is played faster or slower, for there are few.
     """
-    near, far = (sources.noise(PIECE, rng) for _ in range(2))
+    near, far = (_played(sources, float(np.exp(rng.uniform(*np.log(_SPEED)))), rng) for _ in range(2))
     fades = np.interp(np.arange(PIECE), np.sort(rng.uniform(0, PIECE, 2)), [0, rng.uniform(0.03, 1)])
     return np.asarray(near * (1 - fades) + far * fades, np.float32), np.zeros((FRAMES, VOICES), bool)
+
+
+def _played(sources: Sources, speed: float, rng: np.random.Generator) -> Samples:
+    """Ten seconds of a drawn noise at another speed."""
+    noise = soxr.resample(sources.noise(round(PIECE * speed) + 1, rng), speed * SAMPLE_RATE, SAMPLE_RATE)[:PIECE]
+    return np.pad(noise, (0, PIECE - len(noise)))

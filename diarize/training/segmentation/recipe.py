@@ -59,7 +59,7 @@ class PiecesConfig:
     """
 
     count: int = 32
-    quiet: float = 0.15
+    quiet: float = 0.2
     early: float = 0.1
     scenes: SceneConfig = field(default_factory=lambda: _SCENES)
 

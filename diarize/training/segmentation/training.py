@@ -34,7 +34,7 @@ class SegmentationTraining(Training[PowersetNetwork]):
         with torch.no_grad():
             heard = self.network.heard(waveforms)
         with torch.autocast(self.device.type, torch.bfloat16):  # the loss stays in float32
-            logits = self.network.said(heard)
+            logits = self.network.said(*heard)
         return {"powerset": (1.0, permutation_free_cross_entropy(logits.float(), said))}
 
 

@@ -1,0 +1,72 @@
+"""What Silero VAD's network hears of many pieces of audio at once, for another network to go on from.
+
+The network and its weights are those of `diarize.models.silero`, which follows one stream frame by frame.  Here each
+piece of a batch is heard from its start to its end, as if nothing came before it, and what the network remembers at
+every moment comes out.  It has learnt from far more noises and languages than a simulator has.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from diarize.models.silero import CONTEXT, FRAME, HIDDEN, HOP, silero_weights
+from diarize.types import SAMPLE_RATE
+
+CHANNELS = HIDDEN + 1
+"""What is remembered, and how sure the network is that someone talks (log odds)."""
+
+_LOUD = -22.0  # dBFS: a level at which it knows speech well
+_SYLLABLE = 10  # frames: a third of a second, which is longer than a click
+_SILENT = 1e-10  # the power of -100 dBFS: what is softer is not made louder
+_ODDS = 4.0  # log odds are divided by this, to be about as large as the rest
+
+
+class SpeechLayers(nn.Module):
+    """Waveforms (batch, samples) at 16 kHz to (batch, `CHANNELS`, 50 a second), a frame for every whole 20 ms.
+
+    A piece is brought to one level first, that of its loudest third of a second.  Nothing learns here, and none of the
+    weights are in `state_dict`: they come with the silero-vad package.  Raises FileNotFoundError where that is absent.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, value in silero_weights().items():
+            self.register_buffer(name.replace(".", "_"), torch.from_numpy(value), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, waveforms: Tensor) -> Tensor:
+        batch, samples = waveforms.shape
+        frames = functional.pad(waveforms, (0, -samples % FRAME)).view(batch, -1, FRAME)
+        frames = frames * _gain(frames)[:, None, None]
+        before = functional.pad(frames[:, :-1, -CONTEXT:], (0, 0, 1, 0))
+        heard = self._encoded(torch.cat((before, frames), dim=2).flatten(0, 1)).view(batch, -1, HIDDEN)
+        nothing = heard.new_zeros(1, batch, HIDDEN)
+        lstm = [self.get_buffer(f"lstm_cell_{name}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        # torch.lstm is what nn.LSTM calls; that keeps its weights as parameters
+        hidden = torch.lstm(heard, (nothing, nothing), lstm, True, 1, 0.0, False, False, True)[0].transpose(1, 2)
+        odds = self._convolved("final_conv", functional.relu(hidden)) / _ODDS
+        every = FRAME / (0.02 * SAMPLE_RATE)
+        out = functional.interpolate(torch.cat((hidden, odds), dim=1), scale_factor=every, mode="linear")
+        return out[:, :, : int(samples / (0.02 * SAMPLE_RATE))]
+
+    def _encoded(self, frames: Tensor) -> Tensor:
+        """Frames with their context, (n, 576), to what each sounds like, (n, 128)."""
+        x = functional.pad(frames[:, None], (0, CONTEXT), mode="reflect")
+        real, imaginary = functional.conv1d(x, self.get_buffer("stft_conv_weight"), stride=HOP).chunk(2, dim=1)
+        x = (real.square() + imaginary.square()).sqrt()
+        for layer, stride in (("conv1", 1), ("conv2", 2), ("conv3", 2), ("conv4", 1)):
+            x = functional.relu(self._convolved(layer, x, stride, padding=1))
+        return x[:, :, 0]
+
+    def _convolved(self, layer: str, x: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
+        weight, bias = self.get_buffer(f"{layer}_weight"), self.get_buffer(f"{layer}_bias")
+        return functional.conv1d(x, weight, bias, stride, padding)
+
+
+def _gain(frames: Tensor) -> Tensor:
+    """What brings the loudest third of a second of (batch, frames, samples) to one level, shape (batch,)."""
+    width = min(_SYLLABLE, frames.shape[1])
+    power = functional.avg_pool1d(frames.square().mean(dim=2), width, stride=1).amax(dim=1)
+    return torch.where(power > _SILENT, 10 ** (_LOUD / 20) / power.clamp_min(_SILENT).sqrt(), 1.0)
