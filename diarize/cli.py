@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from diarize import __version__
+from diarize.allocation import keep_freed_memory
 from diarize.commands.calibrate import calibrate
 from diarize.commands.cohort import cohort
 from diarize.commands.doctor import doctor
@@ -46,6 +47,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; what goes wrong becomes one line on stderr and an exit code."""
     logging.basicConfig(handlers=[Warnings()], level=logging.WARNING)
+    keep_freed_memory()
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="diarize", standalone_mode=False)
     except UsageError as error:

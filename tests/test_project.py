@@ -24,7 +24,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # From the ground up.  A module imports only from the layers below its own, ...
 LAYERS = [
-    {"config", "folders", "types"},
+    {"allocation", "config", "folders", "types"},
     {"intervals", "powerset", "stage"},
     {
         "audio",

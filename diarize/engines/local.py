@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
 
+from diarize.allocation import keep_freed_memory
 from diarize.orders import Order, Outcome
 from diarize.pipeline import PipelineConfig, SpeakerDiarization
 from diarize.profiles.people import People
@@ -75,6 +76,7 @@ def _start_worker(config: PipelineConfig, people: People | None, workers: int) -
     Thread(target=end_with_parent, daemon=True).start()
     logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
     use_threads(max(1, (os.cpu_count() or 1) // workers))
+    keep_freed_memory()
     _worker = SpeakerDiarization(config, people)
 
 

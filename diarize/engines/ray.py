@@ -16,6 +16,7 @@ from socket import gethostname
 from threading import Thread
 
 from diarize import __version__
+from diarize.allocation import keep_freed_memory
 from diarize.engines.local import Engine, Work, end_with_parent, interruptions_wait
 from diarize.inputs import STDIN
 from diarize.orders import Order, Outcome, explain
@@ -175,6 +176,7 @@ def _pipeline(config: PipelineConfig) -> SpeakerDiarization:
     from diarize.models.encoder import use_threads
 
     use_threads(1)
+    keep_freed_memory()
     return SpeakerDiarization(config)
 
 
