@@ -14,8 +14,9 @@ def keep_freed_memory() -> bool:
 
     A network makes and frees the same large tensors again and again.  glibc hands each back to the system at once, and
     to have all its pages mapped and cleared anew took a third of the time of `diarize file`: of ten minutes 9 s instead
-    of 13, and with `--segmentation` 16 instead of 26.  The peak hardly grows (2 %): what is kept was in use before.  It is for programs, not for libraries: the command
-    line says it for itself and its workers.  False where there is no glibc, and then nothing has changed.
+    of 13, and with `--segmentation` 16 instead of 26.  The peak hardly grows (2 %): what is kept was in use before.  It
+    is for programs, not for libraries: the command line says it for itself and its workers.  False where there is no
+    glibc, and then nothing has changed.
     """
     if sys.platform != "linux":
         return False
