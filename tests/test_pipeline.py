@@ -39,7 +39,7 @@ def audio(request: pytest.FixtureRequest) -> Samples:
     """Ten seconds of a conversation: of the sample, and of real ones where they are."""
     if request.param == "sample":
         return conversation(10)
-    name = {"meeting": "ami_EN2001b_0-30s_mixheadset", "telephone": "pyannote_sample_telephone"}[request.param]
+    name = {"meeting": "ami_ES2003a_0-30s_mixheadset", "telephone": "pyannote_sample_telephone"}[request.param]
     return read(request.getfixturevalue("speech") / "conversations" / f"{name}.flac")[: 10 * RATE]
 
 
