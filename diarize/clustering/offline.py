@@ -199,7 +199,7 @@ def _members(embeddings: Embeddings, config: ClusteringConfig, groups: Labels | 
     if groups is not None:
         _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
         alone = sizes[group] == 1
-        if alone.sum() >= max(2, config.speakers[0]):
+        if max(2, config.speakers[0]) <= alone.sum() < len(alone):
             found = speakers(embeddings[alone], config)
             members: Labels = (embeddings @ centroids(embeddings[alone], found).T).argmax(axis=1)
             members[alone] = found

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diarize.models.silero import CONTEXT, FRAME, HIDDEN, HOP, silero_weights
-from diarize.types import SAMPLE_RATE
+from diarize.types import position
 
 CHANNELS = HIDDEN + 1
 """What is remembered, and how sure the network is that someone talks (log odds)."""
 
+_COLUMN = position(0.02)  # samples from one column of what is said to the next
 _LOUD = -22.0  # dBFS: a level at which it knows speech well
 _SYLLABLE = 10  # frames: a third of a second, which is longer than a click
 _SILENT = 1e-10  # the power of -100 dBFS: what is softer is not made louder
@@ -47,9 +48,8 @@ class SpeechLayers(nn.Module):
         # torch.lstm is what nn.LSTM calls; that keeps its weights as parameters
         hidden = torch.lstm(heard, (nothing, nothing), lstm, True, 1, 0.0, False, False, True)[0].transpose(1, 2)
         odds = self._convolved("final_conv", functional.relu(hidden)) / _ODDS
-        every = FRAME / (0.02 * SAMPLE_RATE)
-        out = functional.interpolate(torch.cat((hidden, odds), dim=1), scale_factor=every, mode="linear")
-        return out[:, :, : int(samples / (0.02 * SAMPLE_RATE))]
+        out = functional.interpolate(torch.cat((hidden, odds), dim=1), scale_factor=FRAME / _COLUMN, mode="linear")
+        return out[:, :, : samples // _COLUMN]
 
     def _encoded(self, frames: Tensor) -> Tensor:
         """Frames with their context, (n, 576), to what each sounds like, (n, 128)."""

@@ -86,5 +86,5 @@ def quiet_piece(sources: Sources, rng: np.random.Generator) -> tuple[Samples, ND
 
 def _played(sources: Sources, speed: float, rng: np.random.Generator) -> Samples:
     """Ten seconds of a drawn noise at another speed."""
-    noise = soxr.resample(sources.noise(round(PIECE * speed) + 1, rng), speed * SAMPLE_RATE, SAMPLE_RATE)[:PIECE]
-    return np.pad(noise, (0, PIECE - len(noise)))
+    noise = sources.noise(round(PIECE * speed) + 1, rng)  # one more, for it must not fall short
+    return np.asarray(soxr.resample(noise, speed * SAMPLE_RATE, SAMPLE_RATE)[:PIECE])
