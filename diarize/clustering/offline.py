@@ -173,7 +173,7 @@ def cluster(
         check_known(known, high)
     if low > len(embeddings):
         log.warning("%d speakers wanted, but the speech fills only %d windows", low, len(embeddings))
-    members = _members(embeddings, config, groups)
+    members = speakers(embeddings, config, groups)
     if known is not None and (known >= 0).any():
         members = constrained(embeddings, members, known, low, high)
         known = np.where(known >= 0, members, -1)
@@ -189,29 +189,30 @@ def cluster(
     return by_first_appearance(labels), scores[:, present]
 
 
-def _members(embeddings: Embeddings, config: ClusteringConfig, groups: Labels | None) -> Labels:
-    """The speaker of each window by itself, shape (n,).
+def speakers(
+    embeddings: Embeddings, config: ClusteringConfig, groups: Labels | None = None, level: int = logging.WARNING
+) -> Labels:
+    """The speaker of each embedding by itself, shape (n,): neither time nor smoothing enters.
 
-    Speakers are found among the windows of groups of one, and the others go to the nearest: two voices at once are
-    seldom told apart so well that there is nothing of the one in the embedding of the other, and such mixtures made
-    speakers of their own.  Where windows of groups of one are fewer than two, or than the speakers, all count.
+    groups: as in `cluster`.  Speakers are found among the windows of groups of one, and the others go to the nearest:
+        two voices at once are seldom told apart so well that there is nothing of the one in the embedding of the other,
+        and such mixtures made speakers of their own.  Where windows of groups of one are fewer than two, or than the
+        speakers, all count.
+    level: of logging, at which it is said that agglomerative clustering stands in for another.
     """
     if groups is not None:
         _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
         alone = sizes[group] == 1
         if max(2, config.speakers[0]) <= alone.sum() < len(alone):
-            found = speakers(embeddings[alone], config)
+            found = _clusters(embeddings[alone], config, level)
             members: Labels = (embeddings @ centroids(embeddings[alone], found).T).argmax(axis=1)
             members[alone] = found
             return members
-    return speakers(embeddings, config)
+    return _clusters(embeddings, config, level)
 
 
-def speakers(embeddings: Embeddings, config: ClusteringConfig, level: int = logging.WARNING) -> Labels:
-    """The speaker of each embedding by itself, shape (n,): neither time nor smoothing enters.
-
-    level: of logging, at which it is said that agglomerative clustering stands in for another.
-    """
+def _clusters(embeddings: Embeddings, config: ClusteringConfig, level: int) -> Labels:
+    """What the algorithm makes of embeddings; see `speakers`."""
     n = len(embeddings)
     low, high = config.speakers
     one = np.zeros(n, dtype=np.int64)

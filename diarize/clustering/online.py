@@ -242,7 +242,9 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, Said]):
         These are who was heard long ago, of whom a few exemplars are left, and who has only just begun to talk.
         """
         state, online, clustering = self.state, self.online, self.clustering
-        members = speakers(unit(sums), clustering, logging.DEBUG)  # the final clustering says it aloud
+        # every exemplar is a group of its own, whatever became of those its windows were of
+        together = np.concatenate((-1 - np.arange(len(state.exemplars)), groups(state.recent)))
+        members = speakers(unit(sums), clustering, together, logging.DEBUG)  # the final clustering says it aloud
         earlier = np.array([one.speaker for one in state.exemplars], np.int64)
         windows = np.array([one.windows for one in state.exemplars], np.int64)
         for own in (np.flatnonzero(earlier == number) for number in np.unique(earlier)):
