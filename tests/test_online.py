@@ -283,6 +283,23 @@ def test_a_voice_over_another_is_given_to_who_is_left(kept: EmbeddingFile) -> No
         assert (other.speaker, other.voice) == (said[1], 1)
 
 
+def test_mixtures_of_voices_at_once_open_nobody() -> None:
+    """Neither do they in a recording; they would, had each been heard alone."""
+    both = unit(heard([2] * 40, 0.3) + 0.6 * heard([0], 0) + 0.6 * heard([1], 0))
+    alone = windows_of(np.concatenate((heard([0, 1] * 30, 0.3), both)))
+    windows = [*alone[:60], *(replace(one, group=60 + i // 2) for i, one in enumerate(alone[60:]))]
+    assert opened(alone) == 3
+    assert opened(windows) == 2
+
+
+def opened(windows: list[EmbeddingWindow]) -> int:
+    """How many speakers there have been by the end of a stream."""
+    with closing(EmbeddingFile()) as file:
+        stage = OnlineClustering(ClusteringConfig(), OnlineConfig(), file)
+        laws.pushed(stage, windows)
+        return stage.state.opened
+
+
 # The numbers.
 
 
