@@ -18,9 +18,9 @@ from diarize.sources import Audio, read
 from diarize.types import SAMPLE_RATE, Samples
 
 BUNDLED_THRESHOLD = 0.44
-"""The cosine at which the bundled model makes equally many errors of both kinds (3.5 % of each), on every pair of
+"""The cosine at which the bundled model makes equally many errors of both kinds (3.2 % of each), on every pair of
 different utterances of the 21 `dev` speakers of speechocean762, 3.5 s of clean speech each.  Over telephone lines on
-both sides it is 0.36, with 12.7 % errors; between clean and telephone speech 0.32, with 9.8 %.  See
+both sides it is 0.34, with 12.4 % errors; between clean and telephone speech 0.31, with 9.6 %.  See
 `examples/thresholds_benchmark.py`."""
 
 COMPUTE = ("cpu", "cuda", "mps")

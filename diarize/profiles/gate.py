@@ -41,11 +41,11 @@ class Gate:
     speech: seconds of net speech in all its recordings together.
     each: seconds of net speech in each.
     cohesion: in 0..1, how well the windows of a recording agree (see `diarize.embedding.average_crops`).  One voice
-        gave 0.55 to 0.88, two voices 0.50 to 0.75.  So it is there for what is neither.
-    halves: cosine distance in 0..2 between the two most different halves of a recording.  At 0.55, 3 of 105 recordings
-        of one voice were refused, and of 84 of two voices 9 were taken.
-    agreement: cosine in -1..1 between voices of two recordings.  At 0.45, 6 in 100 pairs of one speaker, in different
-        conditions, were refused, and 7 in 100 pairs of two were taken for one.
+        gave 0.56 to 0.88, two voices 0.51 to 0.75.  So it is there for what is neither.
+    halves: cosine distance in 0..2 between the two most different halves of a recording.  At 0.55, 5 of 105 recordings
+        of one voice were refused, and of 84 of two voices 8 were taken.
+    agreement: cosine in -1..1 between voices of two recordings.  At 0.45, 4 in 100 pairs of one speaker, in different
+        conditions, were refused, and 6 in 100 pairs of two were taken for one.
     """
 
     speech: float = 5.0
