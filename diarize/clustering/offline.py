@@ -21,6 +21,7 @@ from diarize.clustering.agglomerative import (
 )
 from diarize.clustering.bayesian import bayesian_clusters
 from diarize.clustering.constraints import check_known, constrained, smoothed
+from diarize.clustering.groups import groups
 from diarize.clustering.hdbscan import hdbscan_clusters
 from diarize.clustering.linkage import long_linkage, representatives
 from diarize.clustering.naming import Identify, identities
@@ -130,8 +131,7 @@ class OfflineClustering(Stage[EmbeddingWindow, SpeakerWindow | Named]):
         if not windows:
             return []
         embeddings = np.stack([window.embedding for window in windows])
-        groups = np.array([window.group for window in windows])
-        labels, scores = cluster(embeddings, gaps(windows), self.config, people(windows), groups)
+        labels, scores = cluster(embeddings, gaps(windows), self.config, people(windows), groups(windows))
         sure = confidences(scores, labels).tolist()
         said = [
             SpeakerWindow(
