@@ -30,7 +30,7 @@ from diarize.training.lessons import Lessons, draw_lessons
 from diarize.training.manifest import read_manifest
 from diarize.training.recipe import LossConfig, MaskConfig, OptimizerConfig, Ramp, TrainConfig, load_recipe
 from diarize.training.teacher import teach
-from diarize.training.train import CHECKPOINT, CURVES, WEIGHTS, Lesson, train
+from diarize.training.train import CHECKPOINT, CURVES, WEIGHTS, Lesson, mixed_precision, train
 from diarize.types import SAMPLE_RATE, Samples
 from tests.command import conversation, here
 
@@ -330,6 +330,22 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_checkpoint(corpus
     with pytest.raises(ValueError, match=r"step 1: the loss is nan: lower optimizer\.rate"):
         train(work, draw_lessons(Lessons(corpus.folder, None, TINY), 1, 6, 0), judge, tmp_path)
     assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "computed"),
+    [
+        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, torch.float32),
+        ({"avx2": True, "avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
+        ({}, torch.float32),
+    ],
+)
+def test_bfloat16_is_for_processors_that_compute_in_it(
+    capabilities: dict[str, bool], computed: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    with mixed_precision(torch.device("cpu")):
+        assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype == computed
 
 
 def test_a_judge_is_just(corpus: Corpus, tmp_path: Path) -> None:

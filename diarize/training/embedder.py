@@ -17,7 +17,7 @@ from diarize.models.encoder import resolve
 from diarize.models.features import FilterBank
 from diarize.training.losses import AngularMargin, Distillation
 from diarize.training.recipe import MaskConfig, TrainConfig
-from diarize.training.train import Lesson, Training
+from diarize.training.train import Lesson, Training, mixed_precision
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class EmbedderTraining(Training[EcapaTdnn]):
         with torch.no_grad():
             hidden = torch.Generator().manual_seed(config.seed * 1_000_003 + self.step)
             features = mask(self._features(waveforms), config.mask, hidden)
-        with torch.autocast(self.device.type, torch.bfloat16):  # the losses stay in float32
+        with mixed_precision(self.device):  # the losses stay in float32
             embeddings = self._compiled(features)
         embeddings = embeddings.float()
         known = speakers >= 0

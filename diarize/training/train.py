@@ -52,6 +52,18 @@ class Recipe(Protocol):
         """How the weights move."""
 
 
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """The context in which a device computes in bfloat16, if it can; else in float32, as outside of it.
+
+    A CPU without instructions for bfloat16 (x86 without AVX-512 BF16 or AMX) only emulates it, for which torch does not
+    look: on one with AVX2 a step of the segmentation network took 24 s instead of 1.8.
+    """
+    able = device.type != "cpu" or any(
+        has for name, has in getattr(torch.cpu, "get_capabilities", dict)().items() if name.endswith("bf16")
+    )
+    return torch.autocast(device.type, torch.bfloat16, enabled=able)
+
+
 class Training(ABC, Generic[Network]):
     """A network on its way; what it learns, `losses`, is each kind's own.
 

@@ -14,7 +14,7 @@ from diarize.models.encoder import resolve
 from diarize.models.powerset import PowersetNetwork
 from diarize.training.segmentation.loss import permutation_free_cross_entropy
 from diarize.training.segmentation.recipe import SegmentationRecipe
-from diarize.training.train import Lesson, Training
+from diarize.training.train import Lesson, Training, mixed_precision
 
 
 class SegmentationTraining(Training[PowersetNetwork]):
@@ -33,7 +33,7 @@ class SegmentationTraining(Training[PowersetNetwork]):
         waveforms, said = (part.to(self.device) for part in lesson)
         with torch.no_grad():
             heard = self.network.heard(waveforms)
-        with torch.autocast(self.device.type, torch.bfloat16):  # the loss stays in float32
+        with mixed_precision(self.device):  # the loss stays in float32
             logits = self.network.said(*heard)
         return {"powerset": (1.0, permutation_free_cross_entropy(logits.float(), said))}
 
