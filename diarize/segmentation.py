@@ -58,6 +58,7 @@ class SegmentationConfig:
     offset: probability below which it stops, 0..onset.
     min_on: seconds, 0..10; a shorter stretch of a voice is dropped.
     min_off: seconds, 0..10; a shorter gap within a voice is bridged.
+    faintest: dBFS, -120..0; a softer stretch of a voice is dropped, for the network hears what is said next door too.
     alone: seconds, 0..10; a voice that is alone for so long is embedded from the frames where it is, and else from all
         in which it talks.
     """
@@ -71,6 +72,7 @@ class SegmentationConfig:
     offset: float = 0.4
     min_on: float = 0.1
     min_off: float = 0.2
+    faintest: float = -65.0
     alone: float = 0.4
 
     def __post_init__(self) -> None:
@@ -92,6 +94,8 @@ class SegmentationConfig:
         ):
             if not 0 <= getattr(self, name) <= high:
                 raise ValueError(f"segmentation.{name} is {getattr(self, name)}: give 0 to {high}")
+        if not -120 <= self.faintest <= 0:
+            raise ValueError(f"segmentation.faintest is {self.faintest} dBFS: give -120 to 0")
 
     @property
     def samples(self) -> int:
@@ -129,6 +133,17 @@ def talking(probabilities: NDArray[np.float32], config: SegmentationConfig, fram
             if (end - start) * frame < position(config.min_on):
                 voice[start:end] = False
     return talks
+
+
+def audible(talks: NDArray[np.bool_], samples: Samples, config: SegmentationConfig) -> NDArray[np.bool_]:
+    """Who talks in the samples, shape (frames, voices), without the stretches of a voice softer than `faintest`."""
+    power = np.square(samples.reshape(len(talks), -1), dtype=np.float64).mean(axis=1)
+    least = 10 ** (config.faintest / 10)
+    heard = talks.copy()
+    for voice in heard.T:  # views
+        for start, end in runs(voice):
+            voice[start:end] = power[start:end].mean() >= least
+    return heard
 
 
 @dataclass
@@ -250,7 +265,7 @@ class Segmentation(Stage[AudioChunk, SpeechWindow]):
         known = audio.cut(max(begin, audio.start), min(heard, audio.end))
         samples[max(begin, audio.start) - begin :][: len(known)] = known
         probabilities = self.segmenter(samples)
-        talks = talking(probabilities, self.config, frame)
+        talks = audible(talking(probabilities, self.config, frame), samples, self.config)
         talks[: max(0, -begin) // frame] = False  # before the start nobody does
         sources = self._sources(talks)
         likely = marginals(probabilities)

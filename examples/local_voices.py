@@ -11,7 +11,7 @@ from diarize.evaluation.detection import local_errors
 from diarize.intervals import runs
 from diarize.metrics import Errors
 from diarize.rttm import Turn, talking
-from diarize.segmentation import Segmentation, SegmentationConfig, Segmenter
+from diarize.segmentation import Segmentation, SegmentationConfig, Segmenter, audible
 from diarize.segmentation import talking as voices_talking
 from diarize.types import AudioChunk, Interval, Samples, position
 
@@ -45,6 +45,8 @@ def voices(samples: Samples, config: SegmentationConfig, segmenter: Segmenter) -
 def decided(looks: Looks, config: SegmentationConfig, end: int) -> list[list[Interval]]:
     """What the stage would find with other thresholds, by what was said at every look of a stage of the same `step`.
 
+    However faint it is: levels are not written down.
+
     end: of the recording, in samples.
     """
     talks = []
@@ -64,8 +66,8 @@ def local(reference: Sequence[Turn], samples: Samples, config: SegmentationConfi
     truth, pooled = talking(reference).values(), Errors()
     for start in range(0, len(samples), segmenter.length):
         piece = samples[start : start + segmenter.length]
-        said = segmenter(np.pad(piece, (0, segmenter.length - len(piece))))
-        active = voices_talking(said, config, segmenter.frame)
+        heard = np.pad(piece, (0, segmenter.length - len(piece)))
+        active = audible(voices_talking(segmenter(heard), config, segmenter.frame), heard, config)
         found = [runs(voice, segmenter.frame, start) for voice in active.T]
         pooled += local_errors(truth, found, (start, start + len(piece)))
     return pooled

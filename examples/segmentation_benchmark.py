@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import cache, partial
@@ -36,7 +37,7 @@ from diarize.segmentation import SegmentationConfig, Segmenter
 from diarize.sources import read
 from diarize.training.recording import rms
 from diarize.training.simulate import SimulationConfig, simulate, write
-from diarize.types import Samples
+from diarize.types import AudioChunk, Samples, position, seconds
 from diarize.vad import VadConfig
 from examples.benchmark import FOLDER, ROOT, SEED, replace_table, simulated
 from examples.clustering_benchmark import tuning
@@ -62,6 +63,8 @@ LEVELS = (-10, -20, -30, -40, -50)
 SNRS = (30, 20, 10, 5)
 """dB, of speech over steady noise, at `SNR_LEVEL`."""
 SNR_LEVEL = -25.0
+LIVE_SECONDS = 120.0
+LIVE_CHUNK = position(0.1)
 PARTS = ("speech", "diarization", "speed")
 TABLE = "segmentation"
 SHOWN = 5
@@ -176,6 +179,21 @@ def speeds(speech: Path, model: str | None) -> dict[str, Cost]:
     return {name: median([one[name] for one in runs]) for name in ways}
 
 
+def live_costs(speech: Path, model: str | None) -> dict[str, float]:
+    """The share of a core that a live session takes in each pipeline, one thread; nothing else should run meanwhile."""
+    samples = simulate(speech, "eval", SEED, SimulationConfig(seconds=(LIVE_SECONDS, LIVE_SECONDS))).samples
+    return {name: live_cost(pipeline, samples) for name, pipeline in pipelines(model).items()}
+
+
+def live_cost(pipeline: SpeakerDiarization, samples: Samples) -> float:
+    """Seconds of a core for each of the recording, as it comes from a microphone."""
+    live, began = pipeline.live(), time.process_time()
+    for start in range(0, len(samples), LIVE_CHUNK):
+        live.push(AudioChunk(start, samples[start : start + LIVE_CHUNK]))
+    live.flush()
+    return (time.process_time() - began) / seconds(len(samples))
+
+
 def on(pool: Executor, work: Callable[[Given], Done], items: Sequence[Given], what: str) -> list[Done]:
     """The work on every item, in their order, told as it goes: it takes minutes."""
     done: list[Done] = []
@@ -275,7 +293,7 @@ def main() -> None:
             work = partial(diarized, model=given.model)
             tables["diarization"] = diarization_table({of: on(pool, work, files, of) for of, files in sets.items()})
     if "speed" in parts:
-        tables["speed"] = speed_table(speeds(given.speech, given.model))
+        tables["speed"] = speed_table(speeds(given.speech, given.model), live_costs(given.speech, given.model))
     found = "\n\n".join(tables.values())
     print(found)
     if full:

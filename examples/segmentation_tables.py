@@ -82,13 +82,19 @@ def diarization_table(results: Mapping[str, Sequence[Mapping[str, Diarized]]]) -
     return f"{table}\n\nDER with the network less that of one voice at a time: {'; '.join(worth)}."
 
 
-def speed_table(costs: Mapping[str, Cost]) -> str:
-    """The command line of each pipeline on ten minutes of conversation."""
+def speed_table(costs: Mapping[str, Cost], live: Mapping[str, float]) -> str:
+    """The command line of each pipeline on ten minutes of conversation, and how much of a core a live session takes."""
     rows = [
-        [name, f"{cost.seconds:.1f} s", f"{SECONDS / cost.seconds:.0f}", f"{cost.megabytes:.0f} MB"]
+        [
+            name,
+            f"{cost.seconds:.1f} s",
+            f"{SECONDS / cost.seconds:.0f}",
+            f"{cost.megabytes:.0f} MB",
+            f"{live[name]:.3f}",
+        ]
         for name, cost in costs.items()
     ]
-    heads = ["pipeline", "wall time", "times real time", "peak memory"]
+    heads = ["pipeline", "wall time", "times real time", "peak memory", "live, of a core"]
     return f"{markdown(heads, rows, 1)}\n\nOn {machine()}."
 
 

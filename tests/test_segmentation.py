@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from diarize.powerset import CLASSES, classes
-from diarize.segmentation import Segmentation, SegmentationConfig, talking
+from diarize.segmentation import Segmentation, SegmentationConfig, audible, talking
 from diarize.types import AudioChunk, Samples, SpeechWindow, position
 from tests import laws
 
@@ -295,6 +295,27 @@ def test_what_is_certain_is_said(numbers: list[int]) -> None:
     assert classes(found).tolist() == numbers
 
 
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.sampled_from([-90, -66, -64, -20]), st.booleans()), min_size=1, max_size=8)
+)
+@settings(deadline=None, max_examples=100)
+def test_a_stretch_that_is_too_faint_is_not_heard(stretches: list[tuple[int, int, bool]]) -> None:
+    """Each stretch, after a pause, is of one level; it is of the first voice, or of the first and the third."""
+    levels = [level for frames, level, _ in stretches for level in [-90, *[level] * frames]]
+    talks = np.array([[on, False, on and both] for frames, _, both in stretches for on in [False, *[True] * frames]])
+    samples = np.repeat(10 ** (np.array(levels) / 20), 16) * np.tile([1, -1], 8 * len(levels))
+    heard = audible(talks, samples.astype(np.float32), SegmentationConfig("by ear"))
+    assert np.array_equal(heard, talks & (np.array(levels) > -65)[:, None])
+
+
+def test_a_loud_word_is_heard_with_the_soft_ones_around_it() -> None:
+    samples = np.full(10 * FRAME, 1e-5, np.float32)
+    samples[:FRAME] = 0.1
+    talks = np.ones((10, 1), bool)
+    assert audible(talks, samples, SegmentationConfig("by ear")).all()
+    assert not audible(talks, samples, SegmentationConfig("by ear", faintest=-20)).any()
+
+
 # What cannot be.
 
 
@@ -316,6 +337,7 @@ def test_what_is_certain_is_said(numbers: list[int]) -> None:
         ),
         (partial(SegmentationConfig, share=3.6), r"segmentation\.share is 3\.6 s: give more than 0 and at most"),
         (partial(SegmentationConfig, length=0), r"segmentation\.length is 0 s: give 0\.1 to 10"),
+        (partial(SegmentationConfig, faintest=1), r"segmentation\.faintest is 1 dBFS: give -120 to 0"),
         (partial(SegmentationConfig, alone=-1), r"segmentation\.alone is -1: give 0 to 10"),
     ],
 )

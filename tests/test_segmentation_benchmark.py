@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from diarize import SpeakerDiarization
 from diarize.evaluation.detection import Detection, detection
 from diarize.metrics import Errors, Score
 from diarize.models.checkpoints import write_checkpoint
@@ -25,7 +28,16 @@ from diarize.types import SAMPLE_RATE, AudioChunk, Interval, Samples
 from diarize.vad import VadConfig, VoiceActivityDetection, speech_intervals
 from examples import segmentation_benchmark
 from examples.local_voices import Looks, decided, local, voices
-from examples.segmentation_benchmark import LEVELS, brought_to, diarized, measure_speech, noisy, settings_of, tune
+from examples.segmentation_benchmark import (
+    LEVELS,
+    brought_to,
+    diarized,
+    live_cost,
+    measure_speech,
+    noisy,
+    settings_of,
+    tune,
+)
 from examples.segmentation_tables import (
     NETWORK,
     VOICE,
@@ -255,8 +267,38 @@ def test_the_table_of_diarization_says_what_the_difference_is_worth() -> None:
 
 
 def test_the_table_of_speed() -> None:
-    table = speed_table({VOICE: Cost(10, 400), NETWORK: Cost(20, 500)})
-    assert "| one voice at a time | 10.0 s | 60 | 400 MB |\n| segmentation | 20.0 s | 30 | 500 MB |" in table
+    table = speed_table({VOICE: Cost(10, 400), NETWORK: Cost(20, 500)}, {VOICE: 0.04, NETWORK: 0.1234})
+    rows = "| one voice at a time | 10.0 s | 60 | 400 MB | 0.040 |\n| segmentation | 20.0 s | 30 | 500 MB | 0.123 |"
+    assert rows in table
+
+
+class Spinning:
+    """A pipeline whose live stream computes for a fifth of the time that it hears, and notes what that is."""
+
+    def __init__(self) -> None:
+        self.heard: list[AudioChunk] = []
+
+    def live(self) -> Spinning:
+        return self
+
+    def push(self, chunk: AudioChunk) -> None:
+        self.heard.append(chunk)
+        until = time.process_time() + 0.2 * len(chunk.samples) / SECOND
+        while time.process_time() < until:
+            pass
+
+    def flush(self) -> None:
+        self.push(AudioChunk(self.heard[-1].position, np.zeros(SECOND, np.float32)))
+
+
+def test_the_cost_of_a_live_session_is_what_computes_for_all_of_it() -> None:
+    samples = np.arange(SECOND + 5, dtype=np.float32)
+    pipeline = Spinning()
+    cost = live_cost(cast(SpeakerDiarization, pipeline), samples)
+    *chunks, _ = pipeline.heard
+    assert np.array_equal(np.concatenate([chunk.samples for chunk in chunks]), samples)
+    assert [chunk.position for chunk in chunks] == list(range(0, len(samples), SECOND // 10))
+    assert cost >= 0.2 * (2 * SECOND + 5) / (SECOND + 5)  # the flush as well
 
 
 @pytest.fixture(scope="module")
