@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import replace
 from functools import cache, partial
 from itertools import islice
 from multiprocessing import get_context
@@ -28,6 +29,7 @@ from typing import TypeVar
 import numpy as np
 
 from diarize import PipelineConfig, SpeakerDiarization, load_config
+from diarize.allocation import keep_freed_memory
 from diarize.evaluation.detection import detection
 from diarize.formats import write_atomically
 from diarize.metrics import Errors, score
@@ -179,10 +181,18 @@ def speeds(speech: Path, model: str | None) -> dict[str, Cost]:
     return {name: median([one[name] for one in runs]) for name in ways}
 
 
-def live_costs(speech: Path, model: str | None) -> dict[str, float]:
-    """The share of a core that a live session takes in each pipeline, one thread; nothing else should run meanwhile."""
+def live_costs(speech: Path, model: str | None) -> dict[str, tuple[float, float]]:
+    """The share of a core that a live session by itself takes in each pipeline, and with its windows one by one.
+
+    A pass of the encoder costs the same however few windows are in it (`embedding.batch`): on a server sessions share
+    it.  One thread; nothing else should run meanwhile.
+    """
     samples = simulate(speech, "eval", SEED, SimulationConfig(seconds=(LIVE_SECONDS, LIVE_SECONDS))).samples
-    return {name: live_cost(pipeline, samples) for name, pipeline in pipelines(model).items()}
+    costs = {}
+    for name, pipeline in pipelines(model).items():
+        single = SpeakerDiarization(replace(pipeline.config, embedding=replace(pipeline.config.embedding, batch=1)))
+        costs[name] = live_cost(pipeline, samples), live_cost(single, samples)
+    return costs
 
 
 def live_cost(pipeline: SpeakerDiarization, samples: Samples) -> float:
@@ -263,6 +273,7 @@ def main() -> None:
     if not given.speech.is_dir():
         raise SystemExit(f"no folder {given.speech}: give that of real speech with --speech")
     readme = ROOT / "README.md"
+    keep_freed_memory()  # as the command line does
     full = given.real and not given.tune and (given.model, given.only, given.recordings) == (None, None, None)
     if full:  # a marker that is missing is better known before the work
         try:

@@ -82,19 +82,19 @@ def diarization_table(results: Mapping[str, Sequence[Mapping[str, Diarized]]]) -
     return f"{table}\n\nDER with the network less that of one voice at a time: {'; '.join(worth)}."
 
 
-def speed_table(costs: Mapping[str, Cost], live: Mapping[str, float]) -> str:
-    """The command line of each pipeline on ten minutes of conversation, and how much of a core a live session takes."""
+def speed_table(costs: Mapping[str, Cost], live: Mapping[str, tuple[float, float]]) -> str:
+    """The command line of each pipeline on ten minutes of conversation, and the share of a core of a live one."""
     rows = [
         [
             name,
             f"{cost.seconds:.1f} s",
             f"{SECONDS / cost.seconds:.0f}",
             f"{cost.megabytes:.0f} MB",
-            f"{live[name]:.3f}",
+            *(f"{share:.2f}" for share in live[name]),
         ]
         for name, cost in costs.items()
     ]
-    heads = ["pipeline", "wall time", "times real time", "peak memory", "live, of a core"]
+    heads = ["pipeline", "wall time", "times real time", "peak memory", "live, of a core", "windows one by one"]
     return f"{markdown(heads, rows, 1)}\n\nOn {machine()}."
 
 

@@ -118,4 +118,5 @@ def machine() -> str:
     lines = information.read_text(encoding="utf-8").splitlines() if information.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     model = names[0] if names else platform.processor() or platform.machine()
-    return f"{cores} cores of {model}, torch {torch.__version__}, Python {platform.python_version()}"
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return f"{cores} cores of {model} ({instructions}), torch {torch.__version__}, Python {platform.python_version()}"
