@@ -20,12 +20,13 @@ from diarize.embedding import EmbeddingConfig, embed
 from diarize.formats import Diarization, to_annotation
 from diarize.linking import LinkingConfig
 from diarize.live import DetectedSpeech, LiveConfig, LiveFront
+from diarize.local_voices import SegmentationConfig
 from diarize.profiles.identifier import identifier
 from diarize.profiles.matching import IdentificationConfig
 from diarize.profiles.people import People
 from diarize.revisions import RevisedTurns
 from diarize.rttm import turns_from
-from diarize.segmentation import Segmentation, SegmentationConfig, load_segmenter
+from diarize.segmentation import Segmentation, load_segmenter
 from diarize.sources import Audio, Heard, Progress, Source, open_source
 from diarize.stage import Stage
 from diarize.turns import Turns, TurnsConfig
@@ -103,7 +104,7 @@ class SpeakerDiarization:
     def front(self) -> Segmentation | DetectedSpeech:
         """A new stream's first half: audio to windows of speech."""
         if self.segmenter is not None:
-            return Segmentation(self.config.segmentation, self.segmenter)
+            return Segmentation(self.config.segmentation, self.segmenter, VoiceActivityDetection(self.config.vad))
         return DetectedSpeech(VoiceActivityDetection(self.config.vad), SlidingWindows(self.config.windows))
 
     def embed(self, windows: Sequence[SpeechWindow]) -> list[EmbeddingWindow]:

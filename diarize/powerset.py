@@ -24,6 +24,11 @@ def marginals(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(probabilities @ MEMBERS, np.float32)
 
 
+def at_once(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How likely two voices talk at once, whichever: (..., classes) to (...), 0..1."""
+    return np.asarray(probabilities @ (MEMBERS.sum(axis=1) > 1), np.float32)
+
+
 def classes(talking: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The class of who talks: (..., voices) to (...,).  ValueError where all three talk, which is no class."""
     if talking.all(axis=-1).any():

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from diarize.evaluation.detection import local_errors
 from diarize.intervals import runs
+from diarize.local_voices import SegmentationConfig, audible
+from diarize.local_voices import talking as voices_talking
 from diarize.metrics import Errors
 from diarize.rttm import Turn, talking
-from diarize.segmentation import Segmentation, SegmentationConfig, Segmenter, audible
-from diarize.segmentation import talking as voices_talking
+from diarize.segmentation import Segmentation, Segmenter
 from diarize.types import AudioChunk, Interval, Samples, position
+from diarize.vad import VoiceActivityDetection
 
 
 class Looks:
@@ -31,8 +33,8 @@ class Looks:
 
 
 def voices(samples: Samples, config: SegmentationConfig, segmenter: Segmenter) -> list[list[Interval]]:
-    """What the stage finds in a recording: in each share of time the surest voice first."""
-    stage = Segmentation(config, segmenter)
+    """What the stage finds in a recording, the detector beside it: in each share of time the surest voice first."""
+    stage = Segmentation(config, segmenter, VoiceActivityDetection())
     found: list[list[Interval]] = []
     group, place = -1, 0
     for window in stage.push(AudioChunk(0, samples)) + stage.flush():
@@ -45,7 +47,7 @@ def voices(samples: Samples, config: SegmentationConfig, segmenter: Segmenter) -
 def decided(looks: Looks, config: SegmentationConfig, end: int) -> list[list[Interval]]:
     """What the stage would find with other thresholds, by what was said at every look of a stage of the same `step`.
 
-    However faint it is: levels are not written down.
+    However faint it is, and without the detector: neither levels nor speech are written down.
 
     end: of the recording, in samples.
     """

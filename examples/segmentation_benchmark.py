@@ -32,10 +32,11 @@ from diarize import PipelineConfig, SpeakerDiarization, load_config
 from diarize.allocation import keep_freed_memory
 from diarize.evaluation.detection import detection
 from diarize.formats import write_atomically
+from diarize.local_voices import SegmentationConfig
 from diarize.metrics import Errors, score
 from diarize.models.segmenter import SpeakerSegmenter
 from diarize.rttm import Turn, read_rttm, talking, turns_from
-from diarize.segmentation import SegmentationConfig, Segmenter
+from diarize.segmentation import Segmenter
 from diarize.sources import read
 from diarize.training.recording import rms
 from diarize.training.simulate import SimulationConfig, simulate, write

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from diarize.powerset import CLASSES, VOICES
 from diarize.rttm import Turn, read_rttm
-from diarize.types import Samples
+from diarize.stage import Stage
+from diarize.types import AudioChunk, Samples, SpeechChunk
 from tests.command import SAMPLE, conversation
 
 FRAME = 320
@@ -38,6 +39,18 @@ def conversation_of_several(seconds: float) -> Samples:
             if turn.speaker == speaker:
                 people[turn.start // FRAME : turn.end // FRAME] |= 1 << number
     return written(samples, people)
+
+
+class Deaf(Stage[AudioChunk, SpeechChunk]):
+    """A detector that finds no speech: whoever talks, the network has found."""
+
+    state: None = None
+
+    def push(self, item: AudioChunk, /) -> list[SpeechChunk]:  # noqa: ARG002 - a stage's own signature
+        return []
+
+    def flush(self) -> list[SpeechChunk]:
+        return []
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from diarize.live import TICK, LiveConfig, LiveFront
+from diarize.local_voices import SegmentationConfig
 from diarize.revisions import RevisedTurns
 from diarize.rttm import newest
-from diarize.segmentation import Segmentation, SegmentationConfig
+from diarize.segmentation import Segmentation
 from diarize.turns import TurnsConfig
 from diarize.types import Clock, Samples, SpeakerWindow, SpeechWindow, TurnUpdate, position
 from tests import laws
-from tests.overlap import FRAME, Reader, written
+from tests.overlap import FRAME, Deaf, Reader, written
 
-CONFIG = SegmentationConfig("by reading", step=2.0, ahead=1.2, min_on=0, min_off=0)
+CONFIG = SegmentationConfig("by reading", step=2.0, ahead=1.2, min_on=0, min_off=0, faintest=-120)
 SHARE = position(CONFIG.share)
 EXACT = TurnsConfig(gap=0, sliver=0)
 
@@ -41,7 +42,7 @@ def audio_of(track: list[int], rest: int) -> Samples:
 
 
 def front(latency: float, hasty: int = 0, length: int = 80_000) -> LiveFront:
-    return LiveFront(Segmentation(CONFIG, Reader(length, hasty=hasty)), LiveConfig(latency))
+    return LiveFront(Segmentation(CONFIG, Reader(length, hasty=hasty), Deaf()), LiveConfig(latency))
 
 
 class Said:
@@ -90,7 +91,7 @@ def test_the_windows_are_those_of_the_front(track: list[int], rest: int, latency
     samples = audio_of(track, rest)
     items = laws.run(front(latency), laws.chunks(samples, []))
     final = [item for item in items if isinstance(item, SpeechWindow) and not item.provisional]
-    stage = Segmentation(CONFIG, Reader(80_000))
+    stage = Segmentation(CONFIG, Reader(80_000), Deaf())
     assert laws.plain(final) == laws.plain(laws.run(stage, laws.chunks(samples, [])))
     told = [item.position for item in items if isinstance(item, Clock)]
     assert told == [*range(TICK, len(samples), TICK), *([len(samples)] if len(samples) else [])]

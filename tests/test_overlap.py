@@ -20,7 +20,6 @@ from diarize.metrics import score
 from diarize.pipeline import PipelineConfig, SpeakerDiarization, load_config, recluster
 from diarize.plot.voices import NOBODY, window_speakers
 from diarize.rttm import Turn, turns_from
-from diarize.segmentation import BUNDLED_SEGMENTATION
 from diarize.types import Interval, Samples, position
 from tests import laws
 from tests.calls import call, reference
@@ -48,7 +47,7 @@ def audio() -> Samples:
 
 @pytest.fixture(scope="module")
 def diarization() -> SpeakerDiarization:
-    made = SpeakerDiarization(load_config(settings=["segmentation.length=1.6"]))
+    made = SpeakerDiarization(load_config(settings=["vad.onset=1"]))  # the detector finds nothing: the network knows
     made.segmenter = Reader()
     return made
 
@@ -128,9 +127,9 @@ def test_channels_apart_have_groups_of_their_own(diarization: SpeakerDiarization
     said = [[turn for turn in reference() if turn.speaker == name] for name in ("Clara", "Robin")]
     heard = np.stack([marked(one, turns) for one, turns in zip(channels, said, strict=True)])
     found = diarization.embedded(heard, per_channel=True)
-    assert [{window.group for window in windows} for windows in found.channels] == [
-        {at // position(0.4) for turn in turns for at in range(turn.start, turn.end, FRAME)} for turns in said
-    ]
+    share = position(0.4)
+    shares = [{at // share for one in windows for at in range(one.start, one.end, share)} for windows in found.channels]
+    assert shares == [{at // share for turn in turns for at in range(turn.start, turn.end, FRAME)} for turns in said]
     turns = turns_from(recluster(found, diarization.config).updates)
     assert overlaps(turns) == [BOTH]
     assert (score(reference(), turns).strict.der or 0) < 0.01
@@ -209,13 +208,12 @@ def test_the_options_are_settings() -> None:
     assert config() == PipelineConfig()
     assert config(segmentation=False, exclusive=False) == PipelineConfig()
     chosen = config(segmentation=True, exclusive=True)
-    assert (chosen.segmentation.model, chosen.turns.exclusive) == (BUNDLED_SEGMENTATION, True)
+    assert (chosen.segmentation.model, chosen.turns.exclusive) == ("powerset", True)
     assert load_config("overlap") == config(segmentation=True)
-
-
-def test_a_vad_beside_segmentation_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    done = here(capfd, "file", "a.wav", "--segmentation", "--vad", "webrtc")
-    assert (done.code, done.err) == (2, "error: --segmentation takes the place of a VAD: leave it or --vad out\n")
+    changes, unset = ["segmentation.step=2.0"], (None, None, None, None, None, None)
+    above = configured("telephone", changes, "webrtc", *unset, segmentation=True)
+    below = load_config("telephone", [*changes, "vad.name=webrtc"], {"clustering": {"averaging": 1.2}})
+    assert above == replace(below, segmentation=replace(below.segmentation, model="powerset"))
 
 
 def test_a_network_that_is_not_there_is_refused() -> None:

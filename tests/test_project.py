@@ -37,6 +37,7 @@ LAYERS = [
         "turns",
         "vad",
         "windows",
+        "local_voices",
         "segmentation",
     }
     | {"rttm", "labels", "subtitles", "formats", "metrics", "plot", "crosstalk"},
@@ -60,7 +61,7 @@ BESIDE = {
     ("models", "formats"),  # what is written is written whole
     ("vad", "levels"),  # it hears the levelled audio
     ("vad", "models"),  # and runs a network of its own
-    ("segmentation", "windows"),  # it cuts its own, of the same length and step
+    ("segmentation", "local_voices"),  # what it finds and cuts out
     ("segmentation", "models"),  # and runs a network
     ("doctor", "microphone"),  # it tries whether there is one
     ("labels", "rttm"),  # what writes, scores and draws turns stands on the turn

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from diarize import SpeakerDiarization
 from diarize.evaluation.detection import Detection, detection
+from diarize.local_voices import SegmentationConfig
 from diarize.metrics import Errors, Score
 from diarize.models.checkpoints import write_checkpoint
 from diarize.models.powerset import PowersetConfig, PowersetNetwork
 from diarize.powerset import classes
 from diarize.rttm import Turn, format_rttm, read_rttm, talking
-from diarize.segmentation import SegmentationConfig
 from diarize.sources import read
 from diarize.types import SAMPLE_RATE, AudioChunk, Interval, Samples
 from diarize.vad import VadConfig, VoiceActivityDetection, speech_intervals

@@ -19,6 +19,7 @@ from diarize.clustering.agglomerative import (
     centroids,
     one_speaker,
 )
+from diarize.clustering.averaging import averaged
 from diarize.clustering.bayesian import bayesian_clusters
 from diarize.clustering.constraints import check_known, constrained, smoothed
 from diarize.clustering.groups import groups
@@ -54,6 +55,8 @@ class ClusteringConfig:
         apart; the others need it only where they find too few clusters.
     smallest: windows; a smaller group, unless it is a tenth of the recording, is no speaker and goes to the nearest.
     switch_penalty: in cosine; the price of a change of speaker from one window to the next.  0 switches smoothing off.
+    averaging: seconds, 0..10; speakers are found among windows averaged with those like them that are so near (see
+        `averaging`).  0: among the windows themselves.
     scale: how far apart the network puts voices, beside the bundled one; all distances here are multiplied by it.
     num_speakers, min_speakers, max_speakers: what is known of the number of speakers.
     limit: windows that are compared each with each at once; for longer recordings the work is bounded (see `linkage`).
@@ -64,6 +67,7 @@ class ClusteringConfig:
     fragment: float = 0.65
     smallest: int = 12
     switch_penalty: float = 0.1
+    averaging: float = 0.0
     scale: float = 1.0
     num_speakers: int | None = None
     min_speakers: int | None = None
@@ -77,6 +81,7 @@ class ClusteringConfig:
             ("threshold", 0, 2),
             ("fragment", 0, 2),
             ("switch_penalty", 0, 10),
+            ("averaging", 0, 10),
             ("scale", 0.1, 10),
         ):
             if not low <= getattr(self, name) <= high:
@@ -130,8 +135,7 @@ class OfflineClustering(Stage[EmbeddingWindow, SpeakerWindow | Named]):
         windows = sorted(self.state.windows, key=lambda window: (window.start, window.end))
         if not windows:
             return []
-        embeddings = np.stack([window.embedding for window in windows])
-        labels, scores = cluster(embeddings, gaps(windows), self.config, people(windows), groups(windows))
+        labels, scores = cluster_windows(windows, self.config)
         sure = confidences(scores, labels).tolist()
         said = [
             SpeakerWindow(
@@ -150,12 +154,23 @@ class OfflineClustering(Stage[EmbeddingWindow, SpeakerWindow | Named]):
         return [*said, *(Named(label, identity) for label, identity in found.items())]
 
 
+def cluster_windows(windows: Sequence[EmbeddingWindow], config: ClusteringConfig) -> tuple[Labels, NDArray[np.float32]]:
+    """What `cluster` says of windows, in order of time, at least one."""
+    embeddings, of = np.stack([window.embedding for window in windows]), groups(windows)
+    steady = None
+    if config.averaging:
+        middles = np.array([window.start + window.end for window in windows]) / (2 * SAMPLE_RATE)
+        steady = averaged(embeddings, middles, of, config.averaging)
+    return cluster(embeddings, gaps(windows), config, people(windows), of, steady)
+
+
 def cluster(
     embeddings: Embeddings,
     gaps: NDArray[np.float64],
     config: ClusteringConfig,
     known: Labels | None = None,
     groups: Labels | None = None,
+    steady: Embeddings | None = None,
 ) -> tuple[Labels, NDArray[np.float32]]:
     """Who talks in each window, and how near it is to everybody.
 
@@ -163,6 +178,7 @@ def cluster(
     gaps: seconds of silence between one window and the next, shape (n - 1,).
     known: who talks in each window for certain, shape (n,): the number of a person, or -1.
     groups: shape (n,); windows of the same group are different voices at the same time.
+    steady: the embeddings among which speakers are found, shape (n, dimensions), where they are not the same.
     Returns labels, shape (n,), numbered by first appearance, and the cosine similarity of each window to the mean voice
     of each speaker, shape (n, speakers).  Windows with the same known person share a label and those with different
     ones do not; the windows of a group have different labels, unless there are fewer speakers or `known` contradicts.
@@ -173,7 +189,7 @@ def cluster(
         check_known(known, high)
     if low > len(embeddings):
         log.warning("%d speakers wanted, but the speech fills only %d windows", low, len(embeddings))
-    members = speakers(embeddings, config, groups)
+    members = speakers(embeddings if steady is None else steady, config, groups)
     if known is not None and (known >= 0).any():
         members = constrained(embeddings, members, known, low, high)
         known = np.where(known >= 0, members, -1)

@@ -17,7 +17,7 @@ from diarize.clustering.groups import group_start, groups, voices
 from diarize.clustering.memory import EmbeddingFile
 from diarize.clustering.naming import Identify, Names, identities, talk
 from diarize.clustering.numbering import numbered
-from diarize.clustering.offline import ClusteringConfig, cluster, confidences, gaps, speakers
+from diarize.clustering.offline import ClusteringConfig, cluster_windows, confidences, gaps, speakers
 from diarize.stage import Stage
 from diarize.types import SAMPLE_RATE, Clock, EmbeddingWindow, Merge, Named, SpeakerWindow
 
@@ -135,8 +135,7 @@ class OnlineClustering(Stage[EmbeddingWindow | Clock | Merge, Said]):
             return []
         order = sorted(range(len(windows)), key=lambda i: (windows[i].start, windows[i].end))
         windows = [windows[i] for i in order]
-        embeddings = np.stack([window.embedding for window in windows])
-        labels, scores = cluster(embeddings, gaps(windows), self.clustering, groups=groups(windows))
+        labels, scores = cluster_windows(windows, self.clustering)
         numbers = self._numbered(labels, [self.state.labels[i] for i in order], np.ones(len(windows)))
         distances = np.full((len(windows), max(numbers.values()) + 1), np.inf, np.float32)
         distances[:, [numbers[label] for label in range(len(numbers))]] = 1 - scores

@@ -22,7 +22,7 @@ Changes = Annotated[
 ]
 Vad = Annotated[str | None, typer.Option(metavar="NAME", help="silero or webrtc.")]
 Segmentation = Annotated[
-    bool, typer.Option("--segmentation", help="In place of a VAD, a network that hears who talks at once.")
+    bool, typer.Option("--segmentation", help="A network beside the VAD that hears who talks at once.")
 ]
 Exclusive = Annotated[bool, typer.Option("--exclusive", help="One speaker at a time, as for transcripts.")]
 Clustering = Annotated[str | None, typer.Option(metavar="NAME", help="agglomerative, bayesian, hdbscan or spectral.")]
@@ -59,18 +59,18 @@ def configured(
     """The settings of a recipe, changed by `changes` ("vad.onset=0.6"), and then by the options of their own.
 
     base: what the recipe changes; None: the defaults.
-    segmentation, exclusive: flags; what is not set leaves the settings as they are.
+    segmentation: a flag, for the recipe `overlap` below the others.
+    exclusive: a flag; where it is not set the settings stay as they are.
 
-    Raises ValueError as `diarize.pipeline.load_config`, and where a VAD and a segmentation network are both asked for.
+    Raises ValueError as `diarize.pipeline.load_config`.
     """
+    from diarize.config import merge, read_recipe
     from diarize.pipeline import load_config
-    from diarize.segmentation import BUNDLED_SEGMENTATION
 
-    if segmentation and vad is not None:
-        raise ValueError("--segmentation takes the place of a VAD: leave it or --vad out")
+    if segmentation:
+        base = merge(base or {}, read_recipe("overlap"))
     own = {
         "vad.name": vad,
-        "segmentation.model": BUNDLED_SEGMENTATION if segmentation else None,
         "turns.exclusive": exclusive or None,
         "clustering.name": clustering,
         "embedding.model": model,
