@@ -202,15 +202,19 @@ class Segmentation(Stage[AudioChunk, SpeechWindow]):
             speech[max(0, (start - begin) // frame) : max(0, -(-(end - begin) // frame))] = True
         return speech
 
+    def _samples(self, begin: int) -> Samples:
+        """The audio of a look that begins there, as far as there is any."""
+        audio, samples = self.state.audio, np.zeros(self.segmenter.length, np.float32)
+        known = audio.cut(max(begin, audio.start), min(begin + len(samples), audio.end))
+        samples[max(begin, audio.start) - begin :][: len(known)] = known
+        return samples
+
     def _windows(self, start: int, end: int, heard: int, *, provisional: bool = False) -> list[SpeechWindow]:
         """The windows of the shares in [start, end), when the network hears what lies before `heard`."""
         if start == end:
             return []
-        frame, audio = self.segmenter.frame, self.state.audio
-        begin = heard - self.segmenter.length
-        samples = np.zeros(self.segmenter.length, np.float32)
-        known = audio.cut(max(begin, audio.start), min(heard, audio.end))
-        samples[max(begin, audio.start) - begin :][: len(known)] = known
+        frame, begin = self.segmenter.frame, heard - self.segmenter.length
+        samples = self._samples(begin)
         probabilities = self.segmenter(samples)
         likely = marginals(probabilities)
         talks = audible(talking(probabilities, self.config, frame), samples, self.config)
@@ -218,25 +222,27 @@ class Segmentation(Stage[AudioChunk, SpeechWindow]):
         talks = owned(talks, self._speech(begin), likely)
         sources = [frames_alone(talks, voice, self._least) for voice in range(VOICES)]
         out: list[SpeechWindow] = []
-        before: tuple[int, bytes] | None = None  # whom the last window is of, and from where, if nobody else talks
+        last: tuple[int, bytes] | None = (
+            None  # where one voice talks: whose the last window is, and its frames
+        )
         for at in range(start, end, self._share):
             until = min(at + self._share, end)
-            first, last = (at - begin) // frame, -(-(until - begin) // frame)
-            present = np.flatnonzero(talks[first:last].any(axis=0))
-            sureness = likely[first:last].mean(axis=0)[present]
+            share = (at - begin) // frame, -(-(until - begin) // frame)
+            present = np.flatnonzero(talks[slice(*share)].any(axis=0))
+            sureness = likely[slice(*share)].mean(axis=0)[present]
             for voice in present[np.argsort(-sureness, kind="stable")].tolist():
-                speech = [(at + a * frame, min(at + b * frame, until)) for a, b in runs(talks[first:last, voice])]
-                if len(present) == 1:
-                    frames = frames_around(talks, voice, (first, last), self._most, self._least)
+                spoken = runs(talks[slice(*share), voice])
+                speech = [(at + a * frame, min(at + b * frame, until)) for a, b in spoken]
+                if len(present) > 1:
+                    last, frames = None, nearest(sources[voice], sum(share) - 1, self._most)
                 else:
-                    frames = nearest(sources[voice], first + last - 1, self._most)
-                own = voice, frames.tobytes()
-                if own == before and len(present) == 1 and not provisional:
-                    out[-1] = replace(out[-1], end=until, speech=tuple(union([*out[-1].speech, *speech])))
-                    continue
-                before = own if len(present) == 1 else None
-                embedded = samples.reshape(-1, frame)[frames].ravel()
-                beyond = begin + (int(frames[-1]) + 1) * frame - audio.end  # the last frame of a stream may not be full
-                embedded = embedded[: len(embedded) - max(0, beyond)]
-                out.append(SpeechWindow(at, until, tuple(speech), at // self._share, embedded, provisional))
+                    frames = frames_around(talks, voice, share, self._most, self._least)
+                    before, last = last, (voice, frames.tobytes())
+                    if last == before and not provisional:  # each of what is said for now can be said anew by itself
+                        out[-1] = replace(out[-1], end=until, speech=tuple(union([*out[-1].speech, *speech])))
+                        continue
+                # the last frame of a stream may not be full
+                full = len(frames) * frame - max(0, begin + (int(frames[-1]) + 1) * frame - self.state.audio.end)
+                own = samples.reshape(-1, frame)[frames].ravel()[:full]
+                out.append(SpeechWindow(at, until, tuple(speech), at // self._share, own, provisional))
         return out

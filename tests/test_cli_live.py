@@ -143,7 +143,6 @@ def test_a_segmentation_network_takes_the_place_of_the_vad(
             "simulate-live a.wav --latency 0.5 --set vad.min_on=0.4",
             "live.latency is 0.5 s, but with these settings the *",
         ),
-        ("simulate-live a.wav --segmentation --vad webrtc", "--segmentation takes the place of a VAD: *"),
         ("simulate-live a.wav --set segmentation.model=x", "unknown segmentation network 'x': *"),
         ("simulate-live a.wav --model x", "unknown model 'x': neither a file or folder nor one of ecapa-tdnn-c256"),
     ],

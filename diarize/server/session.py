@@ -60,7 +60,7 @@ class Session:
         self._seq = self._until = 0
         self._finalizing: list[int] = []
         self._resumed = self._ended = self._detached = False
-        self.resumable = self._pipeline.segmenter is not None or self._pipeline.config.vad.name != "webrtc"
+        self.resumable = self._pipeline.config.vad.name != "webrtc"
         if not self.resumable:
             self._warn("not_resumable", "with the webrtc detector a session that is cut off cannot be resumed")
 
