@@ -222,9 +222,7 @@ class Segmentation(Stage[AudioChunk, SpeechWindow]):
         talks = owned(talks, self._speech(begin), likely)
         sources = [frames_alone(talks, voice, self._least) for voice in range(VOICES)]
         out: list[SpeechWindow] = []
-        last: tuple[int, bytes] | None = (
-            None  # where one voice talks: whose the last window is, and its frames
-        )
+        last: tuple[int, bytes] | None = None  # where one voice talks: whose the last window is, and its frames
         for at in range(start, end, self._share):
             until = min(at + self._share, end)
             share = (at - begin) // frame, -(-(until - begin) // frame)
