@@ -158,7 +158,6 @@ def test_what_the_command_takes_for_granted_is_what_the_server_does() -> None:
         ("--journal token", 1, "token: *"),
         ("--keep 0", 2, "keep is 0.0: give more than 0"),
         ("--max-sessions 0", 2, "max_sessions is 0: give at least 1"),
-        ("--segmentation --vad silero", 2, "--segmentation takes the place of a VAD: leave it or --vad out"),
         ("--pipeline nowhere", 2, "no recipe 'nowhere': *"),
         ("--latency 0.5 --set vad.min_on=0.4", 2, "live.latency is 0.5 s, but with these settings the *"),
     ],
