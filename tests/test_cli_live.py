@@ -115,7 +115,7 @@ def test_a_recording_without_a_reference_is_told(clips: Path, capfd: Capture, mo
     assert len(rows(done.out)["a.wav"]) == 8
 
 
-def test_a_segmentation_network_takes_the_place_of_the_vad(
+def test_a_segmentation_network_beside_the_vad(
     clips: Path, tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that has learnt nothing, and with these settings hears everybody all the time."""
