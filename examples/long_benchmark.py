@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 from sklearn.metrics import adjusted_rand_score
 
-from diarize.clustering.offline import ALGORITHMS, ClusteringConfig, cluster, gaps
+from diarize.clustering.offline import ALGORITHMS, ClusteringConfig, cluster_windows
 from diarize.embedded import read_embedded
 from diarize.formats import write_atomically
 from diarize.metrics import Score, score
@@ -122,9 +122,8 @@ def measure_clustering(voices: Path, name: str, direct: int = DIRECT) -> Cluster
     recording = read_embedded(voices)
     windows = recording.channels[0]
     part = windows[:direct]
-    embeddings, pauses = np.stack([window.embedding for window in part]), gaps(part)
     configs = (ClusteringConfig(name), ClusteringConfig(name, limit=max(2, len(part))))
-    ours, directly = (cluster(embeddings, pauses, config)[0] for config in configs)
+    ours, directly = (cluster_windows(part, config)[0] for config in configs)
     cost = run([sys.executable, __file__, "--cluster", str(voices), "--algorithm", name])
     return Clustered(name, min(WINDOWS, len(windows)), cost, float(adjusted_rand_score(directly, ours)))
 
@@ -132,7 +131,7 @@ def measure_clustering(voices: Path, name: str, direct: int = DIRECT) -> Cluster
 def cluster_only(voices: Path, name: str) -> None:
     """What is measured in a process of its own."""
     windows = read_embedded(voices).channels[0][:WINDOWS]
-    cluster(np.stack([window.embedding for window in windows]), gaps(windows), ClusteringConfig(name))
+    cluster_windows(windows, ClusteringConfig(name))
 
 
 def table(lengths: Sequence[Long], algorithms: Sequence[Clustered]) -> str:

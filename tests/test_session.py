@@ -30,6 +30,7 @@ from diarize.types import Held, SpeechWindow, TurnUpdate
 from diarize.vad import VadConfig
 from tests import laws
 from tests.command import conversation
+from tests.overlap import Reader
 from tests.sessions import (
     RATE,
     Client,
@@ -505,8 +506,11 @@ def test_options_that_the_settings_do_not_allow_are_refused(begin: Begin) -> Non
     assert error.value.code == "bad_message"
 
 
-def test_what_webrtc_has_heard_cannot_be_saved(begin: Begin) -> None:
-    session = begin(over=remembering(PipelineConfig(vad=VadConfig(name="webrtc"))))
+@pytest.mark.parametrize("segmenter", [None, Reader()])
+def test_what_webrtc_has_heard_cannot_be_saved(begin: Begin, segmenter: Reader | None) -> None:
+    pipeline = remembering(PipelineConfig(vad=VadConfig(name="webrtc")))
+    pipeline.segmenter = segmenter
+    session = begin(over=pipeline)
     assert not session.ready(message_bytes=1, idle_s=60, resumable=True)["resumable"]
     (warning,) = session.warnings()
     assert warning["code"] == "not_resumable"

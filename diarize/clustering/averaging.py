@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diarize.clustering.agglomerative import Embeddings
+from diarize.clustering.groups import alone
 
 FOREIGN = 0.1
 """Cosine up to which two windows have nothing to do with each other; found on simulated `dev` conversations."""
@@ -27,15 +28,14 @@ def averaged(
     reach: seconds between the middles of two windows that are neighbours; the weight is their cosine above `FOREIGN`.
     Returns shape (n, dimensions), unit norm.
     """
-    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    alone = sizes[group] == 1
+    single = alone(groups)
     sums = (1 - FOREIGN) * embeddings.astype(np.float64)
     for step in range(1, len(embeddings)):
         near = middles[step:] - middles[:-step] <= reach + 1e-6
         if not near.any():
             break
         like = np.einsum("ij,ij->i", embeddings[step:], embeddings[:-step])
-        weight = np.where(near & alone[step:] & alone[:-step], np.maximum(like - FOREIGN, 0), 0)[:, None]
+        weight = np.where(near & single[step:] & single[:-step], np.maximum(like - FOREIGN, 0), 0)[:, None]
         sums[step:] += weight * embeddings[:-step]
         sums[:-step] += weight * embeddings[step:]
     return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True), np.float32)

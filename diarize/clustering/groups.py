@@ -16,6 +16,12 @@ def groups(windows: Sequence[EmbeddingWindow]) -> NDArray[np.int64]:
     return np.array([window.group for window in windows], np.int64)
 
 
+def alone(groups: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which windows are the only ones of their group, by the group of each; both of shape (n,)."""
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    return np.asarray(sizes[group] == 1)
+
+
 def voices(windows: Sequence[EmbeddingWindow]) -> list[int]:
     """The place of each window among those of its group, from 0."""
     seen: Counter[int] = Counter()

@@ -22,7 +22,7 @@ from diarize.clustering.agglomerative import (
 from diarize.clustering.averaging import averaged
 from diarize.clustering.bayesian import bayesian_clusters
 from diarize.clustering.constraints import check_known, constrained, smoothed
-from diarize.clustering.groups import groups
+from diarize.clustering.groups import alone, groups
 from diarize.clustering.hdbscan import hdbscan_clusters
 from diarize.clustering.linkage import long_linkage, representatives
 from diarize.clustering.naming import Identify, identities
@@ -217,12 +217,11 @@ def speakers(
     level: of logging, at which it is said that agglomerative clustering stands in for another.
     """
     if groups is not None:
-        _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-        alone = sizes[group] == 1
-        if max(2, config.speakers[0]) <= alone.sum() < len(alone):
-            found = _clusters(embeddings[alone], config, level)
-            members: Labels = (embeddings @ centroids(embeddings[alone], found).T).argmax(axis=1)
-            members[alone] = found
+        single = alone(groups)
+        if max(2, config.speakers[0]) <= single.sum() < len(single):
+            found = _clusters(embeddings[single], config, level)
+            members: Labels = (embeddings @ centroids(embeddings[single], found).T).argmax(axis=1)
+            members[single] = found
             return members
     return _clusters(embeddings, config, level)
 
