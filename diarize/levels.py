@@ -45,26 +45,30 @@ def start(target: float) -> Levels:
     return Levels(speech=target, noise=target, gain=0.0)
 
 
-def control(frame: Samples, levels: Levels, target: float, max_gain: float, headroom: float) -> tuple[Samples, Levels]:
-    """The frame as the detector is to hear it, and the levels after it.  The gain runs linearly across the frame.
+def control(frames: Samples, levels: Levels, target: float, max_gain: float, headroom: float) -> tuple[Samples, Levels]:
+    """Frames that follow each other, shape (n, samples), as the detector is to hear them, and the levels after them.
 
+    The gain runs linearly across a frame.
     target: the level that speech is brought to, dBFS.
     max_gain: the most a frame is amplified or turned down, dB.
     headroom: speech is taken to be this far above the noise floor, dB: what is not tells nothing of its level, so
       that in a long silence the noise does not grow to the level of speech.
     """
-    duration = len(frame) / SAMPLE_RATE
-    power = float(np.square(frame).mean())
-    loudness = max(10 * log10(power), SILENCE) if power > 0 else SILENCE
-    noise = min(loudness, levels.noise + NOISE_RISE * duration)
-    if loudness > levels.speech:
-        speech = levels.speech + (loudness - levels.speech) * (1 - exp(-duration / ATTACK))
-    elif loudness > noise + headroom:
-        speech = max(loudness, levels.speech - RELEASE * duration)
-    else:
-        speech = max(levels.speech, noise + headroom)
-    gain = min(max(target - speech, -max_gain), max_gain)
-    before, after = 10 ** (levels.gain / 20), 10 ** (gain / 20)
-    ramp = np.arange(1, len(frame) + 1, dtype=np.float32) * np.float32((after - before) / len(frame))
-    ramp += np.float32(before)
-    return frame * ramp, Levels(speech, noise, gain)
+    samples = frames.shape[1]
+    duration = samples / SAMPLE_RATE
+    gains = [levels.gain]
+    for power in np.square(frames).mean(axis=1).tolist():
+        loudness = max(10 * log10(power), SILENCE) if power > 0 else SILENCE
+        noise = min(loudness, levels.noise + NOISE_RISE * duration)
+        if loudness > levels.speech:
+            speech = levels.speech + (loudness - levels.speech) * (1 - exp(-duration / ATTACK))
+        elif loudness > noise + headroom:
+            speech = max(loudness, levels.speech - RELEASE * duration)
+        else:
+            speech = max(levels.speech, noise + headroom)
+        levels = Levels(speech, noise, min(max(target - speech, -max_gain), max_gain))
+        gains.append(levels.gain)
+    factors = np.array([10 ** (gain / 20) for gain in gains])
+    ramps = np.arange(1, samples + 1, dtype=np.float32) * (np.diff(factors)[:, None] / samples).astype(np.float32)
+    ramps += factors[:-1, None].astype(np.float32)
+    return frames * ramps, levels

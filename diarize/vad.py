@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diarize import levels
 from diarize.levels import Levels
@@ -15,7 +16,7 @@ from diarize.types import AudioChunk, Held, Interval, Samples, SpeechChunk, posi
 
 
 class SpeechDetector(Protocol):
-    """What says how likely speech is in one frame.  What it remembers of a stream is in the state it gives back."""
+    """What says how likely speech is in each frame.  What it remembers of a stream is in the state it gives back."""
 
     @property
     def frame(self) -> int:
@@ -24,8 +25,11 @@ class SpeechDetector(Protocol):
     def start(self) -> Any:
         """The state before the first frame."""
 
-    def __call__(self, frame: Samples, state: Any, /) -> tuple[float, Any]:
-        """The probability of speech in a frame, 0..1, and the state after it."""
+    def __call__(self, frames: Samples, state: Any, /) -> tuple[NDArray[np.float64], Any]:
+        """The probability of speech, 0..1, in frames that follow each other, (n, frame) to (n,); the state after them.
+
+        The same to the bit whether they come one by one or together.
+        """
 
 
 @dataclass(frozen=True)
@@ -167,10 +171,10 @@ class VoiceActivityDetection(Stage[AudioChunk, SpeechChunk]):
             raise ValueError(f"audio chunk at {item.position} does not follow the audio before it, which ends at {end}")
         state.audio.append(item.samples)
         end = state.audio.end
+        heard = state.frames * frame
         out = []
-        while (state.frames + 1) * frame <= end:
-            begin = state.frames * frame
-            self._hear(state.audio.cut(begin, begin + frame))
+        for probability in self._hear(state.audio.cut(heard, end - (end - heard) % frame).reshape(-1, frame)):
+            self._note(probability)
             if state.frames - state.decided > self._after:
                 out += self._decide(end)
         self._forget()
@@ -181,7 +185,7 @@ class VoiceActivityDetection(Stage[AudioChunk, SpeechChunk]):
         end = state.audio.end
         rest = state.audio.cut(state.frames * frame, end)
         if len(rest):
-            self._hear(np.pad(rest, (0, frame - len(rest))))
+            self._note(*self._hear(np.pad(rest, (0, frame - len(rest)))[None]))
         out = []
         while state.decided < state.frames:
             out += self._decide(end)
@@ -189,14 +193,20 @@ class VoiceActivityDetection(Stage[AudioChunk, SpeechChunk]):
             out += self._close(end)
         return out
 
-    def _hear(self, frame: Samples) -> None:
-        """One more frame has its probability."""
+    def _hear(self, frames: Samples) -> list[float]:
+        """The probability of speech in the next frames, shape (n, frame)."""
         state, config = self.state, self.config
         if config.max_gain > 0:
-            frame, state.levels = levels.control(
-                frame, state.levels, config.target_level, config.max_gain, config.headroom
+            frames, state.levels = levels.control(
+                frames, state.levels, config.target_level, config.max_gain, config.headroom
             )
-        probability, state.detector = self.detector(frame, state.detector)
+        probabilities, state.detector = self.detector(frames, state.detector)
+        said: list[float] = probabilities.tolist()
+        return said
+
+    def _note(self, probability: float) -> None:
+        """One more frame has its probability."""
+        state = self.state
         state.frames += 1
         state.recent = [*state.recent, probability][-(self._before + 1 + self._after) :]
 

@@ -56,11 +56,11 @@ class Noted:
         """The state before the first frame."""
         return self.detector.start()
 
-    def __call__(self, frame: Samples, state: Any) -> tuple[float, Any]:
+    def __call__(self, frames: Samples, state: Any) -> tuple[NDArray[np.float64], Any]:
         """What the detector says."""
-        probability, state = self.detector(frame, state)
-        self.said.append(probability)
-        return probability, state
+        probabilities, state = self.detector(frames, state)
+        self.said += probabilities.tolist()
+        return probabilities, state
 
 
 def hear(name: str, samples: Samples) -> Heard:

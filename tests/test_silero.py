@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import astuple
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from diarize.models.silero import CONTEXT, FRAME, SileroState, SileroVad, load_silero
@@ -42,11 +46,7 @@ def rebuilt(original: Any) -> SileroVad:
 
 
 def probabilities(network: SileroVad, samples: Samples) -> NDArray[np.float64]:
-    state, out = network.start(), []
-    for start in range(0, len(samples) - FRAME + 1, FRAME):
-        probability, state = network(samples[start : start + FRAME], state)
-        out.append(probability)
-    return np.array(out)
+    return network(samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME), network.start())[0]
 
 
 def of_original(network: Any, samples: Samples) -> tuple[NDArray[np.float64], list[SileroState]]:
@@ -65,7 +65,7 @@ def of_original(network: Any, samples: Samples) -> tuple[NDArray[np.float64], li
 def check_equal(original: Any, rebuilt: SileroVad, samples: Samples) -> None:
     theirs, states = of_original(original, samples)
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
-    steps = [rebuilt(frame, state)[0] for frame, state in zip(frames, states, strict=True)]
+    steps = [rebuilt(frame[None], state)[0][0] for frame, state in zip(frames, states, strict=True)]
     np.testing.assert_allclose(steps, theirs, rtol=0, atol=1e-5)
     # Left alone, rounding adds up in the state: either is up to 1e-5 from the same network in float64.
     np.testing.assert_allclose(probabilities(rebuilt, samples), theirs, rtol=0, atol=3e-5)
@@ -100,6 +100,20 @@ def test_the_carried_weights_hear_speech_and_nothing_else(speech: Path) -> None:
     assert np.mean(heard > 0.5) > 0.6
     assert heard[: 5 * 31].max() < 0.5  # nobody talks in the first 6 seconds
     assert all(probabilities(load_silero(), s).max() < 0.5 for name, s in synthetic().items() if name != "buzz")
+
+
+@settings(deadline=None, max_examples=20)
+@given(cuts=st.lists(st.integers(0, 60), max_size=8))
+def test_frames_together_and_one_by_one_give_the_same_bits(cuts: list[int]) -> None:
+    network, frames = load_silero(), synthetic()["buzz"][: 60 * FRAME].reshape(-1, FRAME)
+    expected, last = network(frames, network.start())
+    assert np.ptp(expected) > 0.1
+    state, out = network.start(), []
+    for start, end in pairwise([0, *sorted(cuts), len(frames)]):
+        said, state = network(frames[start:end], state)
+        out.append(said)
+    assert np.array_equal(np.concatenate(out), expected)
+    assert all(np.array_equal(one, other) for one, other in zip(astuple(state), astuple(last), strict=True))
 
 
 def test_an_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def test_it_hears_what_silero_does(layers: SpeechLayers, speech: Samples) -> Non
     state, hidden, odds = network.start(), [], []
     levelled = np.pad(brought_to_its_level(speech), (0, -PIECE % FRAME))
     for start in range(0, PIECE, FRAME):
-        probability, state = network(levelled[start : start + FRAME], state)
+        (probability,), state = network(levelled[None, start : start + FRAME], state)
         hidden.append(state.hidden)
         odds.append(np.log(probability / (1 - probability)) / 4)
     every, middle = (np.arange(500) + 0.5) * 320, (np.arange(len(odds)) + 0.5) * FRAME

@@ -35,8 +35,8 @@ class Track:
     def start(self) -> None:
         return None
 
-    def __call__(self, frame: Samples, state: None) -> tuple[float, None]:
-        return float(frame[0]), state
+    def __call__(self, frames: Samples, state: None) -> tuple[NDArray[np.float64], None]:
+        return frames[:, 0].astype(np.float64), state
 
 
 def audio_of(track: list[float], rest: int) -> Samples:
@@ -217,8 +217,8 @@ def webrtc_track(detector: WebrtcVad, frames: NDArray[np.float32], *, copies: bo
     for frame in frames:
         if copies:  # a state put back is another object
             state = type(state)(tuple(pcm.copy() for pcm in state.heard))
-        probability, state = detector(frame, state)
-        out.append(probability)
+        (probability,), state = detector(frame[None], state)
+        out.append(float(probability))
     return out
 
 
@@ -229,11 +229,12 @@ def test_webrtc_can_be_put_back_at_any_frame_and_shared(frame_ms: int) -> None:
     expected = webrtc_track(WebrtcVad(frame_ms, 1), frames, copies=False)
     assert 0 < sum(expected) < len(expected)
     assert webrtc_track(WebrtcVad(frame_ms, 1), frames[:200], copies=True) == expected[:200]
+    assert WebrtcVad(frame_ms, 1)(frames, WebrtcVad(frame_ms, 1).start())[0].tolist() == expected
     shared = WebrtcVad(frame_ms, 1)
     states = [shared.start(), shared.start()]
     for frame, probability in zip(frames[:100], expected, strict=False):
         for stream in (0, 1):
-            found, states[stream] = shared(frame, states[stream])
+            (found,), states[stream] = shared(frame[None], states[stream])
             assert found == probability
 
 

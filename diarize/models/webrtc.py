@@ -52,16 +52,17 @@ class WebrtcVad:
         """The state before the first frame."""
         return WebrtcState(())
 
-    def __call__(self, frame: Samples, state: WebrtcState) -> tuple[float, WebrtcState]:
-        """1.0 if the frame, shape (frame,), is speech, else 0.0; and the state after it."""
-        if len(state.heard) == 2 * self._memory:
-            state = WebrtcState(state.heard[-self._memory :])
-        if state is not self._newest:
-            self._detector = self._replay(state)
-        pcm = (np.clip(frame, -1.0, 1.0) * 32767).astype(np.int16)
-        speech = self._detector.is_speech(pcm.tobytes(), SAMPLE_RATE)
-        self._newest = WebrtcState((*state.heard, pcm))
-        return float(speech), self._newest
+    def __call__(self, frames: Samples, state: WebrtcState) -> tuple[NDArray[np.float64], WebrtcState]:
+        """1.0 for each frame that is speech, else 0.0, (n, frame) to (n,); and the state after the last."""
+        said = np.zeros(len(frames))
+        for number, pcm in enumerate((np.clip(frames, -1.0, 1.0) * 32767).astype(np.int16)):
+            if len(state.heard) == 2 * self._memory:
+                state = WebrtcState(state.heard[-self._memory :])
+            if state is not self._newest:
+                self._detector = self._replay(state)
+            said[number] = self._detector.is_speech(pcm.tobytes(), SAMPLE_RATE)
+            self._newest = state = WebrtcState((*state.heard, pcm.copy()))
+        return said, state
 
     def _replay(self, state: WebrtcState) -> Any:
         detector = self._make(self.mode)
