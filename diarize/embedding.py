@@ -1,8 +1,9 @@
-"""From windows of speech to embeddings: the one heavy step, in one canonical shape.
+"""From windows of speech to embeddings: the one heavy step, in canonical shapes.
 
 The network sees every window in the same shape (window length, batch size), whatever arrived together and whoever
 it came from: floating-point results differ between shapes, but within one shape they do not depend on a window's
-place in the batch or on its neighbours.  This is what lets a live session and a file agree to the bit.
+place in the batch or on its neighbours.  This is what lets a live session and a file agree to the bit.  Live, where few
+windows come at a time, smaller batches are used as well, those of which it was measured that they give the same bits.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ class EmbeddingConfig:
     model: a bundled model's name, or the path of a checkpoint; None: the default bundled model.
     compute: where the network runs, cpu, cuda or mps.
     trust: whether a model that is a program (TorchScript, as ECAPA2 is) may run; a recipe's file cannot say so.
-    batch: windows in the canonical shape. A window that arrives alone costs as much as a full batch; files are
-        done in full ones. 16 is the fastest size on one core and near it on two, and the smallest at which one
-        and two threads gave equal bits.
+    batch: windows in the canonical shape, the most in one pass of the network. Files are done in full ones, and live
+        windows in the smallest that give the same bits (see `alike`). 16 is the fastest size on one core and near it
+        on two.
     """
 
     model: str | None = None
@@ -47,12 +48,16 @@ class Encoder(Protocol):
 
 
 def embed(
-    encoder: Encoder, windows: Sequence[SpeechWindow], length: int, batch: int = EmbeddingConfig.batch
+    encoder: Encoder,
+    windows: Sequence[SpeechWindow],
+    length: int,
+    sizes: Sequence[int] = (EmbeddingConfig.batch,),
 ) -> list[EmbeddingWindow]:
     """Embed windows of any streams, in order.
 
     length: of the canonical window, in samples; shorter windows are repeated up to it.
-    batch: windows in one pass of the network; a pass that is not full costs the same.
+    sizes: windows in one pass of the network, ascending: as many as can go in the largest, and the rest in the
+        smallest that holds them.  A pass that is not full costs the same.
     The quality of an embedding is the share of the canonical length that was distinct speech of its voice.
     Raises ValueError for an empty window or one longer than `length`.
     """
@@ -60,9 +65,9 @@ def embed(
         if not 0 < len(window.samples) <= length:
             raise ValueError(f"a window must hold 1 to {length} samples, not {len(window.samples)}")
     embedded: list[EmbeddingWindow] = []
-    for first in range(0, len(windows), batch):
-        together = windows[first : first + batch]
-        shape = np.zeros((batch, length), np.float32)
+    for first in range(0, len(windows), sizes[-1]):
+        together = windows[first : first + sizes[-1]]
+        shape = np.zeros((next(size for size in sizes if size >= len(together)), length), np.float32)
         for row, window in enumerate(together):
             # repeated, as zeros would take part in the mean normalisation and the pooling
             shape[row] = np.resize(window.samples, length)
@@ -80,6 +85,19 @@ def embed(
                 )
             )
     return embedded
+
+
+def alike(encoder: Encoder, length: int, batch: int) -> tuple[int, ...]:
+    """The sizes of a pass whose embeddings are those of a full one to the bit, ascending, `batch` the last.
+
+    Which they are is up to the network, the processor and the number of threads, so it is tried, on noise: with halves
+    of `batch`, halves of those and so on, and what is half-way between two of them.
+    """
+    noise = np.random.default_rng(0).normal(0, 0.1, (batch, length)).astype(np.float32)
+    full = encoder.embed_batch(noise)
+    tried = {parts * batch >> times for times in range(1, batch.bit_length() + 1) for parts in (1, 3)}
+    fewer = sorted(size for size in tried if 0 < size < batch)
+    return (*(size for size in fewer if np.array_equal(encoder.embed_batch(noise[:size]), full[:size])), batch)
 
 
 def quality(window: SpeechWindow, length: int) -> float:

@@ -1,11 +1,13 @@
-"""The architecture on one screen: the settings, the chains, and the loop that drives a file through them."""
+"""The architecture on one screen: the settings and the chains."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from diarize.channels import Channels
 from diarize.clustering.memory import EmbeddingFile
@@ -15,8 +17,9 @@ from diarize.clustering.online import OnlineClustering, OnlineConfig
 from diarize.config import from_mapping, merge, parse_settings, read_recipe
 from diarize.corrections import kept_labels, lay_over, relabelled, told
 from diarize.crosstalk import CrosstalkConfig, own_voices
+from diarize.drive import drive
 from diarize.embedded import EmbeddedRecording
-from diarize.embedding import EmbeddingConfig, embed
+from diarize.embedding import EmbeddingConfig, alike, embed
 from diarize.formats import Diarization, to_annotation
 from diarize.linking import LinkingConfig
 from diarize.live import DetectedSpeech, LiveConfig, LiveFront
@@ -36,10 +39,6 @@ from diarize.windows import SlidingWindows, WindowsConfig
 
 if TYPE_CHECKING:
     from pyannote.core import Annotation
-
-Chunk = TypeVar("Chunk")
-Window = TypeVar("Window")
-Embedded = TypeVar("Embedded")
 
 
 @dataclass(frozen=True)
@@ -84,15 +83,19 @@ class SpeakerDiarization:
     >>> annotation = diarization("meeting.wav")  # doctest: +SKIP
 
     people: who is enrolled (`diarize.profiles`), to be named where they speak.
+    beside: a thread in which a recording's windows are embedded while the rest of it is heard; a program that has told
+        torch to take half of the cores (`diarize.engines.local.beside`) so uses all of them well.
 
     Raises ValueError for a model that is not there, a device that is not available, steps of the segmentation that do
     not fit, and people of another model.
     """
 
-    def __init__(self, config: PipelineConfig | None = None, people: People | None = None) -> None:
+    def __init__(
+        self, config: PipelineConfig | None = None, people: People | None = None, beside: Executor | None = None
+    ) -> None:
         from diarize.models.encoder import SpeakerEncoder  # torch is loaded when a pipeline is made, not before
 
-        self.config, self.people = config or PipelineConfig(), people
+        self.config, self.people, self._beside = config or PipelineConfig(), people, beside
         self.encoder = SpeakerEncoder.from_pretrained(
             self.config.embedding.model, compute=self.config.embedding.compute, trust=self.config.embedding.trust
         )
@@ -109,8 +112,18 @@ class SpeakerDiarization:
 
     def embed(self, windows: Sequence[SpeechWindow]) -> list[EmbeddingWindow]:
         """The heavy step between the halves."""
-        shape = self.config.windows if self.segmenter is None else self.config.segmentation
-        return embed(self.encoder, windows, shape.samples, self.config.embedding.batch)
+        return embed(self.encoder, windows, self._length, (self.config.embedding.batch,))
+
+    @cached_property
+    def live_embed(self) -> Callable[[Sequence[SpeechWindow]], list[EmbeddingWindow]]:
+        """The same, to the bit, for live streams, whose windows come few at a time; how few may, is tried at first."""
+        sizes = alike(self.encoder, self._length, self.config.embedding.batch)
+        return partial(embed, self.encoder, length=self._length, sizes=sizes)
+
+    @property
+    def _length(self) -> int:
+        """Of a window, in samples."""
+        return (self.config.windows if self.segmenter is None else self.config.segmentation).samples
 
     def live_front(self) -> Stage[AudioChunk, SpeechWindow | Clock]:
         """A new live stream's first half: the same windows, on a clock."""
@@ -143,7 +156,7 @@ class SpeakerDiarization:
         if per_channel:
             channels = self._apart(heard.apart())
         else:
-            channels = (tuple(drive(self.front(), self.embed, heard, self.config.embedding.batch)),)
+            channels = (tuple(drive(self.front(), self.embed, heard, self.config.embedding.batch, self._beside)),)
         return EmbeddedRecording(source.uri, heard.samples, self.encoder.fingerprint, channels, asdict(self.config))
 
     def _apart(self, chunks: Iterable[tuple[AudioChunk, ...]]) -> tuple[tuple[EmbeddingWindow, ...], ...]:
@@ -154,7 +167,7 @@ class SpeakerDiarization:
             embedded = self.embed([window for _, window in numbered])
             return [(channel, window) for (channel, _), window in zip(numbered, embedded, strict=True)]
 
-        found = list(drive(front, embed, chunks, self.config.embedding.batch))
+        found = list(drive(front, embed, chunks, self.config.embedding.batch, self._beside))
         powers = front.powers
         windows = [[window for channel, window in found if channel == number] for number in range(max(1, len(powers)))]
         return own_voices(windows, powers, self.config.crosstalk)
@@ -180,7 +193,7 @@ class Live:
     """
 
     def __init__(self, diarization: SpeakerDiarization, embeddings: EmbeddingFile) -> None:
-        self._embed = diarization.embed
+        self._embed = diarization.live_embed
         self._front, self._back = diarization.live_front(), diarization.live_back(embeddings)
 
     def push(self, chunk: AudioChunk) -> list[TurnUpdate]:
@@ -249,23 +262,3 @@ def recluster(
         channels = {labels[name]: channel for name, channel in channels.items()}
     told_apart = channels if len(recording.channels) > 1 else {}
     return Diarization(recording.uri, recording.duration, tuple(updates), asdict(config), told_apart)
-
-
-def drive(
-    front: Stage[Chunk, Window],
-    embed: Callable[[Sequence[Window]], list[Embedded]],
-    chunks: Iterable[Chunk],
-    batch: int,
-) -> Iterator[Embedded]:
-    """Run a stream through its first half and the network.
-
-    batch: windows are embedded so many at a time, since a batch that is not full costs as much; the audio is let go,
-        so memory hardly grows with it.
-    """
-    waiting: list[Window] = []
-    for chunk in chunks:
-        waiting += front.push(chunk)
-        while len(waiting) >= batch:
-            yield from embed(waiting[:batch])
-            del waiting[:batch]
-    yield from embed(waiting + front.flush())

@@ -112,6 +112,7 @@ class Segmentation(Stage[AudioChunk, SpeechWindow]):
         self._share, self._most = share, config.samples // segmenter.frame
         self._least = position(config.alone) / segmenter.frame
         self._step, self._ahead = position(config.step), position(config.ahead)
+        self._said: tuple[int, NDArray[np.float32]] | None = None
         self.state = SegmentationState()
 
     @property
@@ -177,6 +178,7 @@ class Segmentation(Stage[AudioChunk, SpeechWindow]):
 
     def restore(self, state: Any) -> None:
         own, detector = state
+        self._said = None
         super().restore(own)
         self.detector.restore(detector)
 
@@ -209,13 +211,19 @@ class Segmentation(Stage[AudioChunk, SpeechWindow]):
         samples[max(begin, audio.start) - begin :][: len(known)] = known
         return samples
 
+    def _probabilities(self, heard: int, samples: Samples) -> NDArray[np.float32]:
+        """What the network says of the look that ends there; of the same look as before it is not asked again."""
+        if self._said is None or self._said[0] != heard:
+            self._said = heard, self.segmenter(samples)
+        return self._said[1]
+
     def _windows(self, start: int, end: int, heard: int, *, provisional: bool = False) -> list[SpeechWindow]:
         """The windows of the shares in [start, end), when the network hears what lies before `heard`."""
         if start == end:
             return []
         frame, begin = self.segmenter.frame, heard - self.segmenter.length
         samples = self._samples(begin)
-        probabilities = self.segmenter(samples)
+        probabilities = self._probabilities(heard, samples)
         likely = marginals(probabilities)
         talks = audible(talking(probabilities, self.config, frame), samples, self.config)
         talks[: max(0, -begin) // frame] = False  # before the start nobody does

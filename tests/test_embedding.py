@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from diarize.embedding import EmbeddingConfig, average_crops, embed
-from diarize.models.encoder import SpeakerEncoder
+from diarize.embedding import EmbeddingConfig, alike, average_crops, embed
+from diarize.models.encoder import SpeakerEncoder, use_threads
 from diarize.types import EmbeddingWindow, SpeechWindow
 
 LENGTH = 9_600
@@ -70,6 +72,62 @@ def test_how_full_the_batch_is_does_not_matter(
     for start, end in pairwise(edges):
         for group, embedding in by_group(embed(encoder, windows[start:end], LENGTH)).items():
             assert np.array_equal(embedding, expected[group])
+
+
+@settings(deadline=None, max_examples=10)
+@given(cuts=st.lists(st.integers(0, 2 * BATCH + 5), max_size=12), threads=st.sampled_from([1, 2]))
+def test_smaller_passes_give_the_same_bits(
+    encoder: SpeakerEncoder,
+    windows: list[SpeechWindow],
+    expected: dict[int, NDArray[np.float32]],
+    cuts: list[int],
+    threads: int,
+) -> None:
+    before = torch.get_num_threads()
+    use_threads(threads)
+    try:
+        sizes = alike(encoder, LENGTH, BATCH)
+        assert sizes[-1] == BATCH
+        for start, end in pairwise([0, *sorted(cuts), len(windows)]):
+            for group, embedding in by_group(embed(encoder, windows[start:end], LENGTH, sizes)).items():
+                assert np.array_equal(embedding, expected[group])
+    finally:
+        use_threads(before)
+
+
+class Fickle:
+    """An encoder whose embeddings have other bits in passes of some sizes."""
+
+    def __init__(self, *sizes: int) -> None:
+        self.sizes = sizes
+        self.passes: list[int] = []
+
+    def embed_batch(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.passes.append(len(batch))
+        return batch[:, :3] + np.float32(1e-6 if len(batch) in self.sizes else 0)
+
+
+@pytest.mark.parametrize(
+    ("fickle", "batch", "expected"),
+    [
+        ((), 16, (1, 2, 3, 4, 6, 8, 12, 16)),
+        ((1, 3, 6), 16, (2, 4, 8, 12, 16)),
+        (range(16), 16, (16,)),
+        ((), 5, (1, 2, 3, 5)),
+        ((), 1, (1,)),
+    ],
+)
+def test_the_sizes_are_those_that_give_the_bits_of_a_full_pass(
+    fickle: Sequence[int], batch: int, expected: tuple[int, ...]
+) -> None:
+    assert alike(Fickle(*fickle), 100, batch) == expected
+
+
+def test_windows_go_in_the_smallest_pass_that_holds_them() -> None:
+    encoder = Fickle()
+    for count in (1, 3, 4, 5, 8, 13):
+        embed(encoder, [window(n, 100) for n in range(count)], 100, (2, 3, 4, 8))
+    assert encoder.passes == [2, 3, 4, 8, 8, 8, 8]
 
 
 @pytest.mark.parametrize("row", range(BATCH))

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from diarize.clustering.memory import EmbeddingFile
 from diarize.config import recipes
+from diarize.drive import drive
 from diarize.embedded import EmbeddedRecording
-from diarize.pipeline import SpeakerDiarization, drive, load_config, recluster
+from diarize.pipeline import SpeakerDiarization, load_config, recluster
 from diarize.profiles.people import People
 from diarize.rttm import Turn, milliseconds, newest, read_rttm
 from diarize.server.journal import Journal

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -17,10 +19,13 @@ from pyannote.core import Annotation
 import diarize
 from diarize.audio import AudioError
 from diarize.config import recipes
+from diarize.drive import drive
+from diarize.embedding import EmbeddingConfig
 from diarize.formats import as_rttm
-from diarize.pipeline import PipelineConfig, SpeakerDiarization, back, drive, load_config
+from diarize.pipeline import PipelineConfig, SpeakerDiarization, back, load_config
 from diarize.rttm import turns_from
 from diarize.sources import open_source, read
+from diarize.stage import Stage
 from diarize.types import EmbeddingWindow, Samples, SpeechWindow, TurnUpdate
 from tests import laws
 from tests.command import SAMPLE, conversation, write_clip
@@ -90,6 +95,59 @@ def test_how_many_are_embedded_at_once_changes_nothing(diarization: SpeakerDiari
     assert said[1] == said[5] == said[16]
     assert {1, 5, 16} <= set(asked)
     assert max(asked) <= 2 * 16  # what is left at the end may come on top
+
+
+def test_a_thread_beside_changes_nothing() -> None:
+    config, audio = PipelineConfig(embedding=EmbeddingConfig(batch=4)), conversation(20)
+    expected = SpeakerDiarization(config).embedded(audio)
+    with ThreadPoolExecutor(1) as beside:
+        found = SpeakerDiarization(config, beside=beside).embedded(audio)
+    assert len(found.channels[0]) > 5 * 4
+    assert laws.plain(found.channels) == laws.plain(expected.channels)
+
+
+class Numbers(Stage[int, int]):
+    """A front whose windows are numbers, the last of which comes at the end."""
+
+    state: int = -1
+
+    def push(self, item: int, /) -> list[int]:
+        before, self.state = self.state, item
+        return [] if before < 0 else [before]
+
+    def flush(self) -> list[int]:
+        return [self.state]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_what_is_slow_beside_is_done_here_and_comes_in_its_place(batch: int) -> None:
+    """The thread is held up in its first batch, with one more waiting: all others are done by the caller."""
+    caller, go = threading.current_thread(), threading.Event()
+    begun: dict[threading.Thread, list[int]] = {}
+
+    def embed(numbers: Sequence[int]) -> list[int]:
+        begun.setdefault(threading.current_thread(), []).extend(numbers)
+        if threading.current_thread() is not caller:
+            assert go.wait(60)
+        return [10 * number for number in numbers]
+
+    def heard() -> Iterator[int]:
+        yield from range(20)
+        go.set()
+
+    with ThreadPoolExecutor(1) as beside:
+        assert list(drive(Numbers(), embed, heard(), batch, beside)) == list(range(0, 200, 10))
+    (other,) = begun.keys() - {caller}
+    assert begun[other] == list(range(2 * batch))
+    assert begun[caller] == list(range(2 * batch, 20))
+
+
+def test_what_fails_beside_fails_for_the_caller() -> None:
+    def embed(numbers: Sequence[int]) -> list[int]:
+        raise ValueError(f"not {numbers}")
+
+    with ThreadPoolExecutor(1) as beside, pytest.raises(ValueError, match=r"not \[0\]"):
+        list(drive(Numbers(), embed, range(20), 1, beside))
 
 
 def test_a_recording_becomes_an_annotation(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ LAYERS = [
         "segmentation",
     }
     | {"rttm", "labels", "subtitles", "formats", "metrics", "plot", "crosstalk"},
-    {"channels", "embedded", "hub", "inputs", "live", "sources", "transcripts"},
+    {"channels", "drive", "embedded", "hub", "inputs", "live", "sources", "transcripts"},
     {"corrections", "edits", "enrolment", "linking", "revisions"},
     {"orders", "pipeline"},
     {"engines", "terminal"},

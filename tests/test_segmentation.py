@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, pairwise
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -106,6 +107,29 @@ def audio_of(track: list[int], rest: int) -> Samples:
 
 def stage(config: SegmentationConfig = CONFIG, ear: Ear = Ear()) -> Segmentation:
     return Segmentation(config, ear, Marks())
+
+
+class Counting(Ear):
+    """A network that counts how often it is asked."""
+
+    asked: ClassVar[int] = 0
+
+    def __call__(self, samples: Samples) -> NDArray[np.float32]:
+        Counting.asked += 1
+        return super().__call__(samples)
+
+
+def test_the_network_is_not_asked_twice_of_the_same_audio() -> None:
+    counting = stage(ear=Counting())
+    audio = audio_of([1] * (counting.delay // FRAME), 0)
+    before = Counting.asked
+    settled = counting.push(AudioChunk(0, audio))
+    for_now = counting.grow()
+    assert Counting.asked == before + 1
+    assert settled[-1].end == for_now[0].start
+    counting.restore(stage().save())
+    other = audio_of([2] * (counting.delay // FRAME), 0)
+    assert laws.plain(counting.push(AudioChunk(0, other))) == laws.plain(stage().push(AudioChunk(0, other)))
 
 
 def windows_of(samples: Samples, cuts: list[int] | None = None) -> list[SpeechWindow]:

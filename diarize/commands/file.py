@@ -92,6 +92,7 @@ def file(
 
     One input without --output prints to standard output, and nothing else goes there.
     """
+    from diarize.engines.local import beside
     from diarize.engines.ray import cluster
     from diarize.jobs import linking, run
     from diarize.orders import RawAudio, plan
@@ -132,7 +133,7 @@ def file(
         people = None
         if waiting or link:  # or there is nothing to load
             where = cluster(address) if waiting and engine == "ray" else None
-            diarization = SpeakerDiarization(config)
+            diarization = SpeakerDiarization(config, beside=beside())
             name_people(diarization, profiles, no_profiles)
             people = diarization.people
             outcomes = run(waiting, diarization, workers=jobs, console=stderr, engine=where)

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
@@ -63,6 +63,22 @@ def interruptions_wait() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def beside() -> Executor | None:
+    """A thread for `SpeakerDiarization` to embed in, with half of the cores for it and half for the rest.
+
+    Two networks with a core each do more than one with two: `diarize file` took 0.8 of the time so, and with
+    `--segmentation` 0.75.  It is for programs, not for libraries, as it says for all of torch how many threads it uses.
+    None where there is one core.
+    """
+    from diarize.models.encoder import use_threads
+
+    cores = os.cpu_count() or 1
+    if cores == 1:
+        return None
+    use_threads(cores // 2)
+    return ThreadPoolExecutor(1, "embed")
 
 
 _worker: SpeakerDiarization | None = None

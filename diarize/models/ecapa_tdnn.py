@@ -52,7 +52,9 @@ class Conv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(inputs, outputs, kernel, dilation=dilation)
+        # In one tap there is nothing to dilate; but without it torch, where it has one thread, computes fewer than 16
+        # utterances in another way, and so to other bits.
+        self.conv = nn.Conv1d(inputs, outputs, kernel, dilation=dilation if kernel > 1 else 2)
         self.padding = dilation * (kernel - 1) // 2
 
     def forward(self, x: Tensor) -> Tensor:
@@ -154,7 +156,8 @@ class AttentiveStatistics(nn.Module):
         context = statistics(x, uniform)
         first = self.tdnn.conv.conv
         of_frames, of_context = torch.tensor_split(first.weight, [self.channels], dim=1)
-        hidden = functional.conv1d(x, of_frames) + functional.conv1d(context, of_context, first.bias)
+        hidden = functional.conv1d(x, of_frames, dilation=first.dilation)
+        hidden = hidden + functional.conv1d(context, of_context, first.bias, dilation=first.dilation)
         attention = self.conv(torch.tanh(self.tdnn.norm(functional.relu_(hidden))))
         return statistics(x, attention.softmax(dim=2))
 

@@ -127,11 +127,12 @@ class VoiceLayers(nn.Module):
 
     @torch.no_grad()
     def forward(self, heard: Tensor) -> Tensor:
-        x, outputs = heard, []
-        for block in self.blocks:
+        x: Tensor = self.blocks[0](heard)
+        outputs = []
+        for block in self.blocks[1:]:
             x = block(x)
-            outputs.append(x)
-        return functional.avg_pool1d(torch.cat(outputs[1:], dim=1), 4)
+            outputs.append(functional.avg_pool1d(x, 4))
+        return torch.cat(outputs, dim=1)
 
 
 class _Block(nn.Module):

@@ -13,8 +13,9 @@ from diarize.pipeline import SpeakerDiarization
 from diarize.types import EmbeddingWindow, SpeechWindow
 
 WAIT = 0.1
-"""Seconds.  A batch costs the same however few windows are in it, so a window waits this long for others to share it:
-forty talking sessions fill ten of sixteen places in that time, at a tenth of the latency that they ask for."""
+"""Seconds.  Windows together cost half of what they cost one by one, so a window waits this long for others to share
+its batch: forty talking sessions fill ten of sixteen places in that time, at a tenth of the latency that they ask
+for."""
 
 
 @dataclass(eq=False)
@@ -38,7 +39,7 @@ class Batches:
     """
 
     def __init__(self, pipeline: SpeakerDiarization, told: Callable[[int], object] = lambda _: None) -> None:
-        self._embed, self._size = pipeline.embed, pipeline.config.embedding.batch
+        self._embed, self._size = pipeline.live_embed, pipeline.config.embedding.batch
         self._told = told
         self._calls: deque[deque[Pending]] = deque()
         self._waiting = 0

@@ -33,7 +33,7 @@ def embed_utterance(encoder: SpeakerEncoder, samples: Samples) -> tuple[NDArray[
     """The sum and the mean of the embeddings of an utterance's windows, each shape (dimensions,); the mean is unit."""
     config = WindowsConfig(step=WindowsConfig.length / 2)  # neighbours that share more of their audio add little
     windows = SlidingWindows(config).push(SpeechChunk(0, samples.astype(np.float32), closes=True))
-    embeddings = np.stack([window.embedding for window in embed(encoder, windows, config.samples, len(windows))])
+    embeddings = np.stack([window.embedding for window in embed(encoder, windows, config.samples, (len(windows),))])
     return embeddings.sum(axis=0), average_crops(embeddings)[0]
 
 
