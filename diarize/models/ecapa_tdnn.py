@@ -52,9 +52,7 @@ class Conv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, dilation: int = 1) -> None:
         super().__init__()
-        # In one tap there is nothing to dilate; but without it torch, where it has one thread, computes fewer than 16
-        # utterances in another way, and so to other bits.
-        self.conv = nn.Conv1d(inputs, outputs, kernel, dilation=dilation if kernel > 1 else 2)
+        self.conv = nn.Conv1d(inputs, outputs, kernel, dilation=dilation)
         self.padding = dilation * (kernel - 1) // 2
 
     def forward(self, x: Tensor) -> Tensor:

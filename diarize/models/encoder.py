@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from diarize.embedding import average_crops
 from diarize.models.checkpoints import Checkpoint, load_checkpoint
@@ -54,7 +55,7 @@ class SpeakerEncoder:
     def __init__(self, checkpoint: Checkpoint, *, compute: str = "cpu") -> None:
         self._device = device(compute)
         self._features = checkpoint.features.to(self._device)
-        self._network = checkpoint.network.to(self._device)
+        self._network = _any_batch(checkpoint.network).to(self._device)
         self.family = checkpoint.family
         self.dimensions = checkpoint.dimensions
         self.fingerprint = checkpoint.fingerprint
@@ -170,6 +171,18 @@ class SpeakerEncoder:
         if not np.isfinite(embeddings).all():
             raise ValueError("an embedding is not finite: the samples must be finite, in -1..1")
         return unit(embeddings)
+
+
+def _any_batch(network: nn.Module) -> nn.Module:
+    """The network, its convolutions of one tap computed in one way whatever the size of a batch.
+
+    In one tap there is nothing to dilate; but without it torch, where it has one thread, computes fewer than 16
+    utterances in another way than more, and so to other bits.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv1d) and module.kernel_size == (1,) and module.stride == (1,):
+            module.dilation = (2,)
+    return network
 
 
 def resolve(name_or_path: str | Path | None) -> Path:

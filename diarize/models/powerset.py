@@ -131,7 +131,8 @@ class VoiceLayers(nn.Module):
         outputs = []
         for block in self.blocks[1:]:
             x = block(x)
-            outputs.append(functional.avg_pool1d(x, 4))
+            fours = x.view(len(x), x.shape[1], -1, 4)
+            outputs.append(fours @ fours.new_full((4,), 0.25))  # avg_pool1d takes five times as long
         return torch.cat(outputs, dim=1)
 
 
