@@ -44,8 +44,8 @@ from examples.live_tables import Load, corrections_table, hour_table, load_table
 PIECE = SAMPLE_RATE // 10
 """Samples that a client sends at once, as a browser does."""
 
-SESSIONS = ((1, 1), (1, 16), (20, 16), (40, 16), (60, 16), (80, 16))
-"""How many at once, and `embedding.batch`: the places in a batch, which cost the same when nobody takes them."""
+SESSIONS = (1, 20, 40, 60, 80)
+"""How many at once."""
 
 SECONDS = 60.0
 RAMP = 5.0
@@ -70,7 +70,7 @@ class Heard:
 
 
 @asynccontextmanager
-async def server(places: int, batch: int) -> AsyncIterator[tuple[str, int]]:
+async def server(places: int) -> AsyncIterator[tuple[str, int]]:
     """A server in a process of its own, with journals as by default: its address and process id."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -82,7 +82,7 @@ async def server(places: int, batch: int) -> AsyncIterator[tuple[str, int]]:
             "--port",
             str(port),
         ]
-        options = ["--max-sessions", str(places), "--journal", journal, "--set", f"embedding.batch={batch}"]
+        options = ["--max-sessions", str(places), "--journal", journal]
         process = subprocess.Popen([*command, *options], stderr=subprocess.DEVNULL)  # noqa: S603 - our own words
         try:
             while True:
@@ -130,9 +130,9 @@ async def client(url: str, audio: bytes, seconds: float) -> Heard:
     return heard
 
 
-async def load(voices: Sequence[bytes], sessions: int, batch: int, seconds: float) -> Load:
+async def load(voices: Sequence[bytes], sessions: int, seconds: float) -> Load:
     """So many clients at once."""
-    async with server(sessions, batch) as (url, process):
+    async with server(sessions) as (url, process):
         await client(url, voices[0], 5.0)  # what the first session sets up is not what a session costs
         before = megabytes(process)
 
@@ -153,7 +153,6 @@ async def load(voices: Sequence[bytes], sessions: int, batch: int, seconds: floa
     firsts = np.array([one_client.first for one_client in heard if one_client.first is not None])
     return Load(
         sessions,
-        batch,
         float(np.median(delays)),
         float(np.percentile(delays, 95)),
         float(np.percentile(firsts, 95)),
@@ -167,7 +166,7 @@ async def hour(voices: Sequence[bytes]) -> tuple[list[float], float]:
     audio = b"".join(voices)
     audio = (audio * (2 * HOUR * SAMPLE_RATE // len(audio) + 1))[: 2 * HOUR * SAMPLE_RATE]
     sizes = []
-    async with server(1, 16) as (url, process), connect(url, compression=None, max_size=None) as stream:
+    async with server(1) as (url, process), connect(url, compression=None, max_size=None) as stream:
         await stream.send(json.dumps({"type": "start", "version": 1}))
         done = asyncio.get_running_loop().create_future()
         acknowledged = 0
@@ -248,8 +247,8 @@ def main() -> None:
     tables = {}
     if "load" in wanted:
         loads = []
-        for sessions, batch in [(number, 16) for number in given.sessions or ()] or SESSIONS:
-            loads.append(asyncio.run(load(voices, sessions, batch, given.seconds)))
+        for sessions in given.sessions or SESSIONS:
+            loads.append(asyncio.run(load(voices, sessions, given.seconds)))
             print(loads[-1], flush=True)
         tables["load"] = load_table(loads)
     if "hour" in wanted:

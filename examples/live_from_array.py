@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from diarize import SpeakerDiarization, load_config
+from diarize import SpeakerDiarization
 from diarize.rttm import newest
 from diarize.sources import read
 from diarize.types import SAMPLE_RATE, AudioChunk, TurnUpdate, seconds
@@ -17,8 +17,7 @@ PIECE = SAMPLE_RATE // 2  # half a second; any length will do
 
 def main() -> None:
     samples = read(sys.argv[1])  # an array at 16 kHz: put your own audio here
-    # live windows come one at a time: batches of more would cost as much as full ones
-    live = SpeakerDiarization(load_config(settings=["embedding.batch=1"])).live()
+    live = SpeakerDiarization().live()
     for start in range(0, len(samples), PIECE):
         piece = samples[start : start + PIECE]
         for update in live.push(AudioChunk(start, piece)):

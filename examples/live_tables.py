@@ -12,10 +12,9 @@ from examples.speed import machine
 
 @dataclass(frozen=True)
 class Load:
-    """So many sessions at once: places in a batch, delays and first labels in seconds, cores and MB per session."""
+    """So many sessions at once: delays and first labels in seconds, cores and MB per session."""
 
     sessions: int
-    batch: int
     median: float
     p95: float
     first_p95: float
@@ -28,16 +27,16 @@ def load_table(loads: Sequence[Load]) -> str:
     alone, setting = loads[0], LiveConfig().latency
     kept = [one.sessions for one in loads if one.p95 <= setting + 1]
     rows = [
-        f"| {one.sessions} | {one.batch} | {one.median:.2f} s | {one.p95:.2f} s | {one.first_p95:.2f} s "
+        f"| {one.sessions} | {one.median:.2f} s | {one.p95:.2f} s | {one.first_p95:.2f} s "
         f"| {one.cores:.3f} | {one.cores / alone.cores:.2f} | {one.megabytes:.1f} |"
         for one in loads
     ]
     limit = f"{max(kept)} sessions" if kept else "not even one session"
     return "\n".join(
         [
-            "| sessions | batch | label after, median | 95 % within | first label, 95 % within "
+            "| sessions | label after, median | 95 % within | first label, 95 % within "
             "| cores a session | of the first row | MB a session |",
-            "|---:|---:|---:|---:|---:|---:|---:|---:|",
+            "|---:|---:|---:|---:|---:|---:|---:|",
             *rows,
             "",
             f"With a latency of {setting:g} s, 95 % of the labels came within {setting + 1:g} s up to {limit}.",

@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from dataclasses import replace
 from functools import cache, partial
 from itertools import islice
 from multiprocessing import get_context
@@ -182,23 +181,16 @@ def speeds(speech: Path, model: str | None) -> dict[str, Cost]:
     return {name: median([one[name] for one in runs]) for name in ways}
 
 
-def live_costs(speech: Path, model: str | None) -> dict[str, tuple[float, float]]:
-    """The share of a core that a live session by itself takes in each pipeline, and with its windows one by one.
-
-    A pass of the encoder costs the same however few windows are in it (`embedding.batch`): on a server sessions share
-    it.  One thread; nothing else should run meanwhile.
-    """
+def live_costs(speech: Path, model: str | None) -> dict[str, float]:
+    """The share of a core that a live session by itself takes in each pipeline: one thread, nothing else meanwhile."""
     samples = simulate(speech, "eval", SEED, SimulationConfig(seconds=(LIVE_SECONDS, LIVE_SECONDS))).samples
-    costs = {}
-    for name, pipeline in pipelines(model).items():
-        single = SpeakerDiarization(replace(pipeline.config, embedding=replace(pipeline.config.embedding, batch=1)))
-        costs[name] = live_cost(pipeline, samples), live_cost(single, samples)
-    return costs
+    return {name: live_cost(pipeline, samples) for name, pipeline in pipelines(model).items()}
 
 
 def live_cost(pipeline: SpeakerDiarization, samples: Samples) -> float:
-    """Seconds of a core for each of the recording, as it comes from a microphone."""
-    live, began = pipeline.live(), time.process_time()
+    """Seconds of a core for each of the recording, as it comes from a microphone; start-up is not counted."""
+    live = pipeline.live()
+    began = time.process_time()
     for start in range(0, len(samples), LIVE_CHUNK):
         live.push(AudioChunk(start, samples[start : start + LIVE_CHUNK]))
     live.flush()

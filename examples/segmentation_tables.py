@@ -82,7 +82,7 @@ def diarization_table(results: Mapping[str, Sequence[Mapping[str, Diarized]]]) -
     return f"{table}\n\nDER with the network less that of one voice at a time: {'; '.join(worth)}."
 
 
-def speed_table(costs: Mapping[str, Cost], live: Mapping[str, tuple[float, float]]) -> str:
+def speed_table(costs: Mapping[str, Cost], live: Mapping[str, float]) -> str:
     """The command line of each pipeline on ten minutes of conversation, and the share of a core of a live one."""
     rows = [
         [
@@ -90,11 +90,11 @@ def speed_table(costs: Mapping[str, Cost], live: Mapping[str, tuple[float, float
             f"{cost.seconds:.1f} s",
             f"{SECONDS / cost.seconds:.0f}",
             f"{cost.megabytes:.0f} MB",
-            *(f"{share:.2f}" for share in live[name]),
+            f"{live[name]:.2f}",
         ]
         for name, cost in costs.items()
     ]
-    heads = ["pipeline", "wall time", "times real time", "peak memory", "live, of a core", "windows one by one"]
+    heads = ["pipeline", "wall time", "times real time", "peak memory", "live, of a core"]
     return f"{markdown(heads, rows, 1)}\n\nOn {machine()}."
 
 

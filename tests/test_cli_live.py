@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from diarize.models.checkpoints import write_checkpoint
 from diarize.models.powerset import PowersetConfig, PowersetNetwork
@@ -120,6 +121,7 @@ def test_a_segmentation_network_beside_the_vad(
 ) -> None:
     """One that has learnt nothing, and with these settings hears everybody all the time."""
     sizes = {"channels": 16, "blocks": 1, "heads": 2}
+    torch.manual_seed(0)
     write_checkpoint(
         PowersetNetwork(PowersetConfig(**sizes)), tmp_path / "model.safetensors", {"network": json.dumps(sizes)}
     )

@@ -29,12 +29,12 @@ def test_the_readme_has_a_place_for_every_table() -> None:
 
 def test_the_limit_is_the_most_sessions_whose_labels_came_in_time() -> None:
     loads = [
-        Load(1, 1, 0.5, 0.9, 1.1, 0.02, 1.0),
-        Load(40, 16, 0.6, 2.0, 1.2, 0.03, 2.0),
-        Load(80, 16, 4, 9, 2, 0.01, 3),
+        Load(1, 0.5, 0.9, 1.1, 0.02, 1.0),
+        Load(40, 0.6, 2.0, 1.2, 0.03, 2.0),
+        Load(80, 4, 9, 2, 0.01, 3),
     ]
     table = load_table(loads)
-    assert cells(table, 1) == ["40", "16", "0.60 s", "2.00 s", "1.20 s", "0.030", "1.50", "2.0"]
+    assert cells(table, 1) == ["40", "0.60 s", "2.00 s", "1.20 s", "0.030", "1.50", "2.0"]
     assert "95 % of the labels came within 2 s up to 40 sessions" in table
     assert "not even one session" in load_table(loads[2:])
 
@@ -57,8 +57,8 @@ def test_reports_are_rows_of_their_set_and_latency() -> None:
 
 def test_a_session_is_measured_on_the_real_server() -> None:
     audio = pcm(ROOT / "examples" / "sample" / "conversation.flac")
-    measured = asyncio.run(load([audio], 1, 1, 8.0))
-    assert (measured.sessions, measured.batch) == (1, 1)
+    measured = asyncio.run(load([audio], 1, 8.0))
+    assert measured.sessions == 1
     assert 0 < measured.median <= measured.p95
     assert measured.cores > 0
 

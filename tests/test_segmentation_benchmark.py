@@ -11,6 +11,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -268,9 +269,9 @@ def test_the_table_of_diarization_says_what_the_difference_is_worth() -> None:
 
 
 def test_the_table_of_speed() -> None:
-    table = speed_table({VOICE: Cost(10, 400), NETWORK: Cost(20, 500)}, {VOICE: (0.3, 0.04), NETWORK: (0.4, 0.12)})
-    assert "| one voice at a time | 10.0 s | 60 | 400 MB | 0.30 | 0.04 |" in table.splitlines()
-    assert "| segmentation | 20.0 s | 30 | 500 MB | 0.40 | 0.12 |" in table.splitlines()
+    table = speed_table({VOICE: Cost(10, 400), NETWORK: Cost(20, 500)}, {VOICE: 0.04, NETWORK: 0.12})
+    assert "| one voice at a time | 10.0 s | 60 | 400 MB | 0.04 |" in table.splitlines()
+    assert "| segmentation | 20.0 s | 30 | 500 MB | 0.12 |" in table.splitlines()
 
 
 class Spinning:
@@ -305,6 +306,7 @@ def test_the_cost_of_a_live_session_is_what_computes_for_all_of_it() -> None:
 @pytest.fixture(scope="module")
 def untaught(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A network that has learnt nothing, as a file."""
+    torch.manual_seed(0)
     network = PowersetNetwork(PowersetConfig(channels=8, blocks=1, heads=1, expansion=1, kernel=3))
     file = tmp_path_factory.mktemp("network") / "model.safetensors"
     write_checkpoint(network, file, {"network": json.dumps(asdict(network.config))})
