@@ -29,6 +29,7 @@ from urllib.request import urlopen
 import numpy as np
 from numpy.typing import NDArray
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from diarize import SpeakerDiarization
 from diarize.formats import write_atomically
@@ -44,7 +45,7 @@ from examples.live_tables import Load, corrections_table, hour_table, load_table
 PIECE = SAMPLE_RATE // 10
 """Samples that a client sends at once, as a browser does."""
 
-SESSIONS = (1, 20, 40, 60, 80)
+SESSIONS = (1, 5, 10, 20, 40, 60, 80)
 """How many at once."""
 
 SECONDS = 60.0
@@ -248,7 +249,11 @@ def main() -> None:
     if "load" in wanted:
         loads = []
         for sessions in given.sessions or SESSIONS:
-            loads.append(asyncio.run(load(voices, sessions, given.seconds)))
+            try:
+                loads.append(asyncio.run(load(voices, sessions, given.seconds)))
+            except ConnectionClosed as error:
+                print(f"{sessions} sessions are more than this machine can follow: {error}", flush=True)
+                break
             print(loads[-1], flush=True)
         tables["load"] = load_table(loads)
     if "hour" in wanted:

@@ -66,6 +66,7 @@ def mic(
     """
     from diarize.microphone.device import choose, devices
     from diarize.microphone.listening import listen
+    from diarize.models.encoder import use_threads
     from diarize.orders import format_of
     from diarize.pipeline import SpeakerDiarization
     from diarize.rttm import turns_from
@@ -90,6 +91,8 @@ def mic(
             latency,
             segmentation=segmentation,
         )
+        # A session needs a fifth of a core; two threads that wait for each other take half as much again.
+        use_threads(1)
         diarization = SpeakerDiarization(config)
         diarization.live_front()  # refuses a latency that cannot be kept
         name_people(diarization, profiles, no_profiles)

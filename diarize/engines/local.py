@@ -68,9 +68,9 @@ def interruptions_wait() -> Iterator[None]:
 def beside() -> Executor | None:
     """A thread for `SpeakerDiarization` to embed in, with half of the cores for it and half for the rest.
 
-    Two networks with a core each do more than one with two: `diarize file` took 0.8 of the time so, and with
-    `--segmentation` 0.75.  It is for programs, not for libraries, as it says for all of torch how many threads it uses.
-    None where there is one core.
+    Two networks with a core each do more than one with two: a recording took 0.8 of the time so, with `--segmentation`
+    and without.  It is for programs, not for libraries, as it says for all of torch how many threads it uses.  None
+    where there is one core.
     """
     from diarize.models.encoder import use_threads
 
