@@ -112,7 +112,7 @@ class Segmentation(Stage[AudioChunk, SpeechWindow]):
         self._share, self._most = share, config.samples // segmenter.frame
         self._least = position(config.alone) / segmenter.frame
         self._step, self._ahead = position(config.step), position(config.ahead)
-        self._said: tuple[int, NDArray[np.float32]] | None = None
+        self._look: tuple[int, NDArray[np.float32]] | None = None
         self.state = SegmentationState()
 
     @property
@@ -178,7 +178,7 @@ class Segmentation(Stage[AudioChunk, SpeechWindow]):
 
     def restore(self, state: Any) -> None:
         own, detector = state
-        self._said = None
+        self._look = None
         super().restore(own)
         self.detector.restore(detector)
 
@@ -213,9 +213,9 @@ class Segmentation(Stage[AudioChunk, SpeechWindow]):
 
     def _probabilities(self, heard: int, samples: Samples) -> NDArray[np.float32]:
         """What the network says of the look that ends there; of the same look as before it is not asked again."""
-        if self._said is None or self._said[0] != heard:
-            self._said = heard, self.segmenter(samples)
-        return self._said[1]
+        if self._look is None or self._look[0] != heard:
+            self._look = heard, self.segmenter(samples)
+        return self._look[1]
 
     def _windows(self, start: int, end: int, heard: int, *, provisional: bool = False) -> list[SpeechWindow]:
         """The windows of the shares in [start, end), when the network hears what lies before `heard`."""
