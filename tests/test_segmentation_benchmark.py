@@ -335,7 +335,7 @@ def test_a_tiny_run(untaught: str, clip: Path) -> None:
     assert "Tuned on simulated dev: silero: onset 0." in printed
     *wrong, present = (float(line.split("|")[2]) for line in chosen.splitlines()[2:])
     assert wrong == sorted(wrong)
-    assert present >= wrong[0]
+    assert present >= wrong[-1] or present in wrong
     assert chosen.splitlines()[-1].startswith(f"| {named(SegmentationConfig())} |")
     tuned_error = float(rows["simulated"].split("(")[0])
     reference = list(talking(next(iter(read_rttm(clip.with_suffix(".rttm")).values()))).values())

@@ -211,7 +211,7 @@ def test_frames_are_where_they_say(network: PowersetNetwork) -> None:
 
 
 def test_voices_are_heard_as_the_encoder_hears_them() -> None:
-    """The first layers are the encoder's, and stay so to the bit while the rest learns."""
+    """The first layers are the encoder's, to the bit, and stay so while the rest learns."""
     work = SegmentationTraining(TINY, CPU)
     encoder = SpeakerEncoder.from_pretrained()._network
     assert isinstance(encoder, EcapaTdnn)
@@ -222,6 +222,8 @@ def test_voices_are_heard_as_the_encoder_hears_them() -> None:
             x = block(x)
             outputs.append(x)
         expected = torch.nn.functional.avg_pool1d(torch.cat(outputs[1:], dim=1), 4)
+    theirs = encoder.state_dict()
+    assert all(torch.equal(weight, theirs[name]) for name, weight in work.network.voices.state_dict().items())
     before = work.network.voices(heard)
     torch.testing.assert_close(before, expected, rtol=1e-5, atol=1e-5)
     work.learn((torch.from_numpy(noise(5))[None], torch.ones((1, FRAMES), dtype=torch.int64)))

@@ -72,12 +72,11 @@ def beside() -> Executor | None:
     and without.  It is for programs, not for libraries, as it says for all of torch how many threads it uses.  None
     where there is one core.
     """
-    from diarize.models.encoder import use_threads
+    from diarize.models.encoder import share_cores
 
-    cores = os.cpu_count() or 1
-    if cores == 1:
+    if os.cpu_count() == 1:
         return None
-    use_threads(cores // 2)
+    share_cores(2)
     return ThreadPoolExecutor(1, "embed")
 
 
@@ -87,11 +86,11 @@ _worker: SpeakerDiarization | None = None
 
 def _start_worker(config: PipelineConfig, people: People | None, workers: int) -> None:
     global _worker  # the one way to hand something to the calls of a pool's process
-    from diarize.models.encoder import use_threads
+    from diarize.models.encoder import share_cores
 
     Thread(target=end_with_parent, daemon=True).start()
     logging.basicConfig(format="warning: %(message)s", level=logging.WARNING)
-    use_threads(max(1, (os.cpu_count() or 1) // workers))
+    share_cores(workers)
     keep_freed_memory()
     _worker = SpeakerDiarization(config, people)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,7 +56,8 @@ class SpeakerEncoder:
     def __init__(self, checkpoint: Checkpoint, *, compute: str = "cpu") -> None:
         self._device = device(compute)
         self._features = checkpoint.features.to(self._device)
-        self._network = _any_batch(checkpoint.network).to(self._device)
+        network = _any_batch(checkpoint.network) if self._device.type == "cpu" else checkpoint.network
+        self._network = network.to(self._device)
         self.family = checkpoint.family
         self.dimensions = checkpoint.dimensions
         self.fingerprint = checkpoint.fingerprint
@@ -212,8 +214,13 @@ def long_enough(samples: Samples) -> Samples:
 
 
 def use_threads(count: int) -> None:
-    """Let torch use so many threads in this process: several processes side by side share the cores."""
+    """Let torch use so many threads in this process."""
     torch.set_num_threads(count)
+
+
+def share_cores(among: int) -> None:
+    """Let torch use as many threads in this process as are its share where so many work side by side; at least one."""
+    use_threads(max(1, (os.cpu_count() or 1) // among))
 
 
 def device(compute: str) -> torch.device:

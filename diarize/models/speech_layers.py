@@ -34,7 +34,10 @@ class SpeechLayers(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         for name, value in silero_weights().items():
-            self.register_buffer(name.replace(".", "_"), torch.from_numpy(value), persistent=False)
+            weight = torch.from_numpy(value)
+            if weight.ndim == 3:  # a convolution as (taps x channels, outputs): over so few positions half the time
+                weight = weight.permute(2, 1, 0).flatten(0, 1).contiguous()
+            self.register_buffer(name.replace(".", "_"), weight, persistent=False)
 
     @torch.no_grad()
     def forward(self, waveforms: Tensor) -> Tensor:
@@ -46,19 +49,15 @@ class SpeechLayers(nn.Module):
         nothing = heard.new_zeros(1, batch, HIDDEN)
         lstm = [self.get_buffer(f"lstm_cell_{name}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         # torch.lstm is what nn.LSTM calls; that keeps its weights as parameters
-        hidden = torch.lstm(heard, (nothing, nothing), lstm, True, 1, 0.0, False, False, True)[0].transpose(1, 2)
-        odds = functional.conv1d(
-            functional.relu(hidden), self.get_buffer("final_conv_weight"), self.get_buffer("final_conv_bias")
-        )
-        out = functional.interpolate(
-            torch.cat((hidden, odds / _ODDS), dim=1), scale_factor=FRAME / _COLUMN, mode="linear"
-        )
-        return out[:, :, : samples // _COLUMN]
+        hidden = torch.lstm(heard, (nothing, nothing), lstm, True, 1, 0.0, False, False, True)[0]
+        odds = functional.relu(hidden) @ self.get_buffer("final_conv_weight") + self.get_buffer("final_conv_bias")
+        said = torch.cat((hidden, odds / _ODDS), dim=2).transpose(1, 2)
+        return functional.interpolate(said, scale_factor=FRAME / _COLUMN, mode="linear")[:, :, : samples // _COLUMN]
 
     def _encoded(self, frames: Tensor) -> Tensor:
         """Frames with their context, (n, 576), to what each sounds like, (n, 128)."""
         x = functional.pad(frames[:, None], (0, CONTEXT), mode="reflect")[:, 0]
-        parts = x.unfold(1, STFT, HOP).reshape(-1, STFT) @ self.get_buffer("stft_conv_weight")[:, 0].T
+        parts = x.unfold(1, STFT, HOP).reshape(-1, STFT) @ self.get_buffer("stft_conv_weight")
         parts.square_()
         x = (parts[:, :BINS] + parts[:, BINS:]).sqrt_().view(len(frames), -1, BINS)
         for layer, stride in (("conv1", 1), ("conv2", 2), ("conv3", 2), ("conv4", 1)):
@@ -66,15 +65,10 @@ class SpeechLayers(nn.Module):
         return x[:, 0]
 
     def _convolved(self, layer: str, x: Tensor, stride: int) -> Tensor:
-        """A convolution of three taps over (n, positions, channels), with a zero before and after.
-
-        As one product of matrices, for over so few positions torch's convolution takes twice as long.
-        """
+        """A convolution over (n, positions, channels), with a zero before and after."""
         weight, bias = self.get_buffer(f"{layer}_weight"), self.get_buffer(f"{layer}_bias")
-        outputs, channels, taps = weight.shape
-        heard = functional.pad(x, (0, 0, 1, 1)).flatten(1).unfold(1, taps * channels, stride * channels)
-        out = torch.addmm(bias, heard.reshape(-1, taps * channels), weight.permute(2, 1, 0).reshape(-1, outputs))
-        return out.view(len(x), -1, outputs)
+        heard = functional.pad(x, (0, 0, 1, 1)).flatten(1).unfold(1, len(weight), stride * x.shape[2])
+        return torch.addmm(bias, heard.reshape(-1, len(weight)), weight).view(len(x), -1, len(bias))
 
 
 def _gain(frames: Tensor) -> Tensor:

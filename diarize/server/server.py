@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -188,11 +187,11 @@ def serve(
     config: ServerConfig, pipeline: SpeakerDiarization, started: Callable[[str], object] = lambda _: None
 ) -> None:
     """See `run_server`; the process is the server's own."""
-    from diarize.models.encoder import use_threads
+    from diarize.models.encoder import share_cores
 
     # The sessions need the other half: a network that wants all cores waits for the one that is taken.  On two cores
     # that others used too, forty sessions were followed with one thread and fell behind with two.
-    use_threads(max(1, (os.cpu_count() or 1) // 2))
+    share_cores(2)
     allow_files()
     asyncio.run(run_server(config, pipeline, started))
 
